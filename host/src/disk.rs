@@ -1,0 +1,33 @@
+//! The disk as epochs and the commit see it: an argument of the core, so that the same code runs on files and, in the
+//! crash tests, in a memory that forgets what was not synced.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// A file that is being written.
+pub trait DiskFile: io::Write + Send {
+    /// Makes what was written so far survive a crash.
+    fn sync(&mut self) -> io::Result<()>;
+}
+
+/// The operations of a file system that the core needs. Paths are absolute.
+pub trait Disk: Send + Sync {
+    /// Creates a file, empty, in place of an older one; makes the folders above it.
+    fn create(&self, path: &Path) -> io::Result<Box<dyn DiskFile>>;
+    /// Opens a file to write behind its end; creates it when it is not there.
+    fn append(&self, path: &Path) -> io::Result<Box<dyn DiskFile>>;
+    /// The whole content of a file.
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>>;
+    /// The size in bytes; `None` when there is no such file.
+    fn size_bytes(&self, path: &Path) -> io::Result<Option<u64>>;
+    /// Cuts a file to a length.
+    fn truncate(&self, path: &Path, length_bytes: u64) -> io::Result<()>;
+    /// Moves a file within the file system, in place of an older one; makes the folders above the target.
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+    /// Removes a file; fine when it is not there.
+    fn remove(&self, path: &Path) -> io::Result<()>;
+    /// The files below a folder, at any depth, in order; none when the folder is not there.
+    fn files_below(&self, folder: &Path) -> io::Result<Vec<PathBuf>>;
+    /// Makes the names in a folder (created, renamed, removed) survive a crash.
+    fn sync_folder(&self, folder: &Path) -> io::Result<()>;
+}

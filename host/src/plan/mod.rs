@@ -1,0 +1,139 @@
+//! The plan: the checked pipeline. Which columns flow where, each stage's digest and config. Numbered; it changes only
+//! between epochs. The plan knows contracts, never how a plugin runs.
+
+use std::sync::Arc;
+
+use crate::config::Missing;
+use crate::contract::{Contract, Given};
+use crate::schema::Column;
+
+/// The checked pipeline. Indexes point into its own lists and, for tables, into the pipeline file's dimensions.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// 1 for the first plan of a data folder, one more with each change.
+    pub number: u64,
+    /// The pipeline's sources, in the file's order.
+    pub sources: Vec<PlannedSource>,
+    /// The stages, parents before children.
+    pub stages: Vec<PlannedStage>,
+    /// The outputs, in the file's order.
+    pub outputs: Vec<PlannedOutput>,
+}
+
+/// A place in the tree from which rows are taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Place {
+    /// Decoded rows of a source.
+    Source(usize),
+    /// What a stage lets through; of a routing stage all rows, whatever their route.
+    Stage(usize),
+    /// The rows that a routing stage sends to one of its `Contract::outputs`.
+    Route {
+        /// The stage.
+        stage: usize,
+        /// Index into the contract's outputs.
+        output: u16,
+    },
+}
+
+/// What of a source is decoded.
+#[derive(Clone, Debug)]
+pub struct PlannedSource {
+    /// The source's name.
+    pub name: Arc<str>,
+    /// For each of the source's columns in the pipeline file, whether some stage or output needs it.
+    pub needed: Vec<bool>,
+    /// The decoded columns: the needed ones, in the file's order.
+    pub columns: Vec<Column>,
+}
+
+/// One stage.
+#[derive(Clone, Debug)]
+pub struct PlannedStage {
+    /// The stage's name.
+    pub name: Arc<str>,
+    /// Index into the pipeline file's stages.
+    pub index: usize,
+    /// Where its rows come from.
+    pub from: Place,
+    /// The columns of the batches that reach it (those that it or something below it needs).
+    pub input: Vec<Column>,
+    /// What it does.
+    pub work: Work,
+    /// The columns of the batches that leave it: only what is needed below.
+    pub output: Vec<Flow>,
+}
+
+/// Where a column that leaves a stage comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Flow {
+    /// Its name and type, behind the stage.
+    pub column: Column,
+    /// Its origin.
+    pub origin: Origin,
+}
+
+/// The origin of a column that leaves a stage.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// It is passed through: index into `PlannedStage::input`.
+    Input(usize),
+    /// The stage made it: index into the contract's `writes`, or into a native lookup's `add`.
+    Made(usize),
+}
+
+/// What a stage does.
+#[derive(Clone, Debug)]
+pub enum Work {
+    /// It calls a plugin.
+    Plugin(Box<PlannedPlugin>),
+    /// It looks keys up natively.
+    Lookup(PlannedLookup),
+}
+
+/// A plugin in its place.
+#[derive(Clone, Debug)]
+pub struct PlannedPlugin {
+    /// The SHA-256 of the plugin's bytes, in lower-case hex.
+    pub digest: Arc<str>,
+    /// `config` as JSON text.
+    pub config: Arc<str>,
+    /// What it was told at `configure` (in its own names).
+    pub given: Given,
+    /// What it declared (in its own names).
+    pub contract: Contract,
+    /// For each of the contract's `reads` the index into `PlannedStage::input`.
+    pub reads: Vec<usize>,
+    /// The contract's lookups, resolved.
+    pub lookups: Vec<PlannedLookup>,
+    /// The dimensions that get-many may read: the plugin's name for it, and its index.
+    pub granted: Vec<(String, usize)>,
+}
+
+/// A lookup, resolved.
+#[derive(Clone, Debug)]
+pub struct PlannedLookup {
+    /// Index of the dimension.
+    pub table: usize,
+    /// For each part of the table's key the index into `PlannedStage::input`.
+    pub key: Vec<usize>,
+    /// The table's columns (indexes into `Table::columns`).
+    pub columns: Vec<usize>,
+    /// What becomes of a row whose key is not there; a plugin's own lookups always say `Null`.
+    pub missing: Missing,
+}
+
+/// One output.
+#[derive(Clone, Debug)]
+pub struct PlannedOutput {
+    /// The output's name.
+    pub name: Arc<str>,
+    /// Index into the pipeline file's outputs.
+    pub index: usize,
+    /// Where its rows come from.
+    pub from: Place,
+    /// For each of its columns the index into the columns at `from`.
+    pub take: Vec<usize>,
+    /// Its columns.
+    pub columns: Vec<Column>,
+}

@@ -1,0 +1,82 @@
+//! Where records come from: files and Kafka.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::config::BatchSettings;
+use crate::error::Result;
+use crate::record::{Partition, Records};
+
+/// What a reader hands out.
+#[derive(Debug)]
+pub enum Read {
+    /// The next block, never empty.
+    Records(Records),
+    /// Nothing came within the wait.
+    Idle,
+    /// All that there was when the run began (`--until-caught-up`), or all there is of files that do not grow, was handed out.
+    End,
+}
+
+/// One worker's share of a source.
+pub trait Reader: Send {
+    /// The next block, within the bounds of a batch; waits at most `wait` for the first record.
+    fn read(&mut self, bounds: &BatchSettings, wait: Duration) -> Result<Read>;
+}
+
+/// What was read of a partition: half-open ranges of offsets, ascending, merged, never overlapping.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Ranges(Vec<(i64, i64)>);
+
+impl Ranges {
+    /// Adds `[start, end)`; what lies in it already is not an error here, but see `covers`.
+    pub fn add(&mut self, start: i64, end: i64) {
+        if start >= end {
+            return;
+        }
+        let first = self.0.partition_point(|range| range.1 < start);
+        let last = self.0.partition_point(|range| range.0 <= end);
+        let merged =
+            self.0[first..last].iter().fold((start, end), |all, range| (all.0.min(range.0), all.1.max(range.1)));
+        self.0.splice(first..last, [merged]);
+    }
+
+    /// Whether `offset` was read.
+    pub fn covers(&self, offset: i64) -> bool {
+        let after = self.0.partition_point(|range| range.0 <= offset);
+        after > 0 && offset < self.0[after - 1].1
+    }
+
+    /// The ranges.
+    pub fn as_slice(&self) -> &[(i64, i64)] {
+        &self.0
+    }
+
+    /// The end of the last range: for a partition that is read in order, where to go on.
+    pub fn end(&self) -> Option<i64> {
+        self.0.last().map(|range| range.1)
+    }
+}
+
+/// Tells a file from another one that took its name: the digest of its head. Positions hold only for the same file.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct FileIdentity {
+    /// The file's length in bytes when it was last looked at; it may only grow.
+    pub length_bytes: u64,
+    /// How many bytes at the start of the file `head_sha256` covers: 64 KiB, or all of a shorter file.
+    pub head_bytes: u64,
+    /// SHA-256 of those bytes, in lower-case hex.
+    pub head_sha256: String,
+}
+
+/// What was read of one partition, and of which file.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Position {
+    /// What was read.
+    pub ranges: Ranges,
+    /// For files.
+    pub file: Option<FileIdentity>,
+}
+
+/// What was read of every partition of every source.
+pub type Positions = BTreeMap<Partition, Position>;
