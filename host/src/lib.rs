@@ -2,12 +2,13 @@
 //!
 //! `source` -> `decode` -> `dimension` -> `plugin` -> `stage` -> `output` -> `commit`,
 //! with `config` and `plan` before them and `pipeline` and `service` around them.
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 pub mod config;
 pub mod contract;
 pub mod disk;
 pub mod error;
+pub mod output;
 pub mod plan;
 pub mod record;
 pub mod schema;

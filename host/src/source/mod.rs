@@ -1,5 +1,9 @@
 //! Where records come from: files and Kafka.
 
+mod block;
+pub mod file;
+pub mod kafka;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -76,6 +80,19 @@ pub struct Position {
     pub ranges: Ranges,
     /// For files.
     pub file: Option<FileIdentity>,
+}
+
+impl Position {
+    /// Notes that a block was taken. A Kafka partition is read in order, so the offsets between two blocks (transaction
+    /// markers, compacted records) count as read; a file's blocks may come from several workers in any order.
+    pub fn advance(&mut self, records: &Records) {
+        let Some(first) = records.offsets.first() else { return };
+        let start = match self.ranges.end() {
+            Some(end) if self.file.is_none() => end.min(*first),
+            _ => *first,
+        };
+        self.ranges.add(start, records.next_offset);
+    }
 }
 
 /// What was read of every partition of every source.
