@@ -9,6 +9,8 @@ pub mod contract;
 pub mod disk;
 pub mod error;
 pub mod plan;
+pub mod plugin;
 pub mod record;
 pub mod schema;
 pub mod source;
+pub mod stage;
