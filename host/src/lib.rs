@@ -6,10 +6,13 @@
 
 pub mod config;
 pub mod contract;
+pub mod dimension;
 pub mod disk;
 pub mod error;
 pub mod output;
 pub mod plan;
+pub mod plugin;
 pub mod record;
 pub mod schema;
 pub mod source;
+pub mod stage;
