@@ -10,6 +10,7 @@ pub mod dimension;
 pub mod disk;
 pub mod error;
 pub mod output;
+pub mod generate;
 pub mod plan;
 pub mod plugin;
 pub mod record;
