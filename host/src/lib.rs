@@ -4,16 +4,22 @@
 //! with `config` and `plan` before them and `pipeline` and `service` around them.
 #![deny(unsafe_code)]
 
+pub mod cli;
+pub mod clock;
+pub mod commit;
 pub mod config;
 pub mod contract;
+pub mod decode;
 pub mod dimension;
 pub mod disk;
 pub mod error;
-pub mod output;
 pub mod generate;
+pub mod output;
+pub mod pipeline;
 pub mod plan;
 pub mod plugin;
 pub mod record;
 pub mod schema;
+pub mod service;
 pub mod source;
 pub mod stage;

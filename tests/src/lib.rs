@@ -1,3 +1,4 @@
-//! What the end-to-end tests need: a real Kafka. The tests themselves are in `tests/e2e`, one binary.
+//! What the end-to-end tests need: a real Kafka, and the binary as its user has it.
 
+pub mod host;
 pub mod kafka;

@@ -15,10 +15,14 @@ use super::{Limits, Located, LookupStage, Missing, PluginStage, Stage, StageKind
 const MEMORY_BYTES: RangeInclusive<u64> = 1 << 20..=4 << 30;
 const DEADLINE: RangeInclusive<Duration> = Duration::from_millis(10)..=Duration::from_secs(600);
 const TRAP_CALLS: RangeInclusive<u64> = 0..=1_000_000;
-const DEFAULT_LIMITS: Limits =
-    Limits { memory_bytes: 64 << 20, deadline: Duration::from_secs(2), rejected: None, trap_calls: 1_000 };
 const PLUGIN_EXAMPLE: &str = "plugin = { file = \"plugins/clean.wasm\" }";
 const LOOKUP_EXAMPLE: &str = "lookup = { table = \"devices\", key = \"device_id\", add = { os = \"device_os\" } }";
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { memory_bytes: 64 << 20, deadline: Duration::from_secs(2), rejected: None, trap_calls: 1_000 }
+    }
+}
 
 /// One `[[stage]]`.
 pub(super) fn stage(reader: &mut Reader<'_>, node: &Node, index: usize) -> Option<Stage> {
@@ -136,7 +140,7 @@ fn lookup(reader: &mut Reader<'_>, field: &Field<'_>) -> Option<LookupStage> {
 }
 
 fn read_limits(reader: &mut Reader<'_>, field: Option<&Field<'_>>, plugin: bool) -> Option<Limits> {
-    let Some(field) = field else { return Some(DEFAULT_LIMITS) };
+    let Some(field) = field else { return Some(Limits::default()) };
     let mut keys = Keys::of(reader, field, &LIMITS, "{ memory = \"64 MiB\", deadline = \"2s\" }")?;
     if !plugin {
         for (key, what) in [("memory", "memory"), ("deadline", "deadline"), ("trap_calls", "traps")] {
@@ -150,13 +154,13 @@ fn read_limits(reader: &mut Reader<'_>, field: Option<&Field<'_>>, plugin: bool)
         }
     }
     let memory_bytes =
-        keys.optional(reader, "memory", DEFAULT_LIMITS.memory_bytes, |reader, field| reader.size(field, MEMORY_BYTES));
+        keys.optional(reader, "memory", Limits::default().memory_bytes, |reader, field| reader.size(field, MEMORY_BYTES));
     let deadline =
-        keys.optional(reader, "deadline", DEFAULT_LIMITS.deadline, |reader, field| reader.duration(field, DEADLINE));
+        keys.optional(reader, "deadline", Limits::default().deadline, |reader, field| reader.duration(field, DEADLINE));
     let rejected = keys.optional(reader, "rejected", None, |reader, field| {
         reader.unit(field, "\"5% over 1m\"", units::share_over).map(Some)
     });
-    let trap_calls = keys.optional(reader, "trap_calls", DEFAULT_LIMITS.trap_calls, |reader, field| {
+    let trap_calls = keys.optional(reader, "trap_calls", Limits::default().trap_calls, |reader, field| {
         u32::try_from(reader.integer(field, TRAP_CALLS)?).ok()
     });
     keys.finish(reader);

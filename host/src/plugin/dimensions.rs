@@ -16,7 +16,7 @@ use crate::dimension::Snapshot;
 pub struct GrantedTable {
     /// What the plugin knows of it.
     pub table: Table,
-    /// Its rows, pinned for the call; none between calls.
+    /// Its rows, pinned for the length of `process`; none for a table that it knows of and may not read.
     pub snapshot: Option<Snapshot>,
 }
 
@@ -36,9 +36,7 @@ impl Host for State {
 
 fn get_many(granted: &GrantedTable, key: Vec<ColumnResult>, asked: &[String]) -> Result<Answer, LookupError> {
     let table = &granted.table;
-    let Some(snapshot) = &granted.snapshot else {
-        return Err(LookupError::Unavailable("tables can be read in `process` only".to_owned()));
-    };
+    let snapshot = granted.snapshot.as_ref().ok_or(LookupError::NotGranted)?;
     let index = |name: &String| {
         let found = table.columns.iter().position(|column| column.name == *name);
         found.ok_or_else(|| LookupError::Unavailable(format!("\"{}\" has no column \"{name}\"", table.name)))

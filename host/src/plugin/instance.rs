@@ -135,7 +135,7 @@ impl Instance {
 
     /// Has the plugin work on a batch; the patch is checked.
     ///
-    /// `tables` are the rows of `Given::tables`, in that order, for `get-many`. After any failure but `Retry` and `Fatal`
+    /// `tables` are the rows of `Given::tables`, in that order, for `get-many`; none for those that are not granted. After any failure but `Retry` and `Fatal`
     /// the instance is of no more use.
     ///
     /// # Errors
@@ -144,7 +144,7 @@ impl Instance {
         &mut self,
         call: &Call,
         contract: &Contract,
-        tables: &[Snapshot],
+        tables: &[Option<Snapshot>],
         deadline: Duration,
     ) -> Result<Result<Patch, Failure>> {
         let columns = lower_all(call.columns.columns(), &contract.reads)?;
@@ -153,7 +153,7 @@ impl Instance {
             lookups.push((bitmap(&joined.found), lower_all(&joined.columns, &declared.columns)?));
         }
         for (granted, snapshot) in self.store.data_mut().tables.iter_mut().zip(tables) {
-            granted.snapshot = Some(snapshot.clone());
+            granted.snapshot.clone_from(snapshot);
         }
         let rows = call.columns.num_rows();
         let returned = self.cross(rows, &columns, &lookups, call.now_ms, deadline);

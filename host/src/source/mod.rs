@@ -56,6 +56,13 @@ impl Ranges {
         &self.0
     }
 
+    /// Makes one range of all, from the first start to the last end.
+    pub fn close_gaps(&mut self) {
+        if let (Some(first), Some(last)) = (self.0.first(), self.0.last()) {
+            self.0 = vec![(first.0, last.1)];
+        }
+    }
+
     /// The end of the last range: for a partition that is read in order, where to go on.
     pub fn end(&self) -> Option<i64> {
         self.0.last().map(|range| range.1)

@@ -34,8 +34,8 @@ pub struct Running {
     plugin: Arc<Plugin>,
     limits: Limits,
     instance: Option<Instance>,
-    /// For each of the given tables the dimension's index.
-    granted: Vec<usize>,
+    /// For each of the given tables the dimension's index; none when the plugin knows of it and may not read it.
+    granted: Vec<Option<usize>>,
     crossing_bytes: u64,
     trap_calls_left: u32,
 }
@@ -44,15 +44,10 @@ impl Running {
     /// Instantiates the plugin.
     pub fn new(stage: &Arc<str>, work: &PlannedPlugin, limits: &Limits, plugin: Arc<Plugin>) -> Result<Self> {
         let index = |name: &str| work.granted.iter().find(|(granted, _)| granted == name).map(|(_, index)| *index);
-        let granted = work.given.tables.iter().map(|table| {
-            index(&table.name).ok_or_else(|| {
-                let message = format!("stage \"{stage}\" is given the table \"{}\", but is not granted it", table.name);
-                Error::new(ErrorKind::Internal, message)
-            })
-        });
+        let granted = work.given.tables.iter().map(|table| index(&table.name)).collect();
         let mut running = Self {
             stage: Arc::clone(stage),
-            granted: granted.collect::<Result<_>>()?,
+            granted,
             plugin,
             limits: limits.clone(),
             instance: None,
@@ -77,8 +72,11 @@ impl Running {
 
     /// Has the plugin work on a batch of at least one row.
     pub fn patch(&mut self, work: &PlannedPlugin, call: &Call, tables: &[Snapshot]) -> Result<Patch> {
-        let tables = self.granted.iter().map(|index| tables.get(*index).cloned());
-        let tables: Option<Vec<Snapshot>> = tables.collect();
+        let tables = self.granted.iter().map(|index| match index {
+            Some(index) => tables.get(*index).cloned().map(Some),
+            None => Some(None),
+        });
+        let tables: Option<Vec<Option<Snapshot>>> = tables.collect();
         let tables = tables.ok_or_else(|| Error::new(ErrorKind::Internal, "a granted dimension is not there"))?;
         let mut parts = Vec::with_capacity(1);
         for rows in narrow_enough(call, 0..call.columns.num_rows(), self.crossing_bytes) {
@@ -91,7 +89,7 @@ impl Running {
         &mut self,
         work: &PlannedPlugin,
         call: &Call,
-        tables: &[Snapshot],
+        tables: &[Option<Snapshot>],
         whole: Range<usize>,
         parts: &mut Vec<Part>,
     ) -> Result<()> {
@@ -126,7 +124,7 @@ impl Running {
         &mut self,
         work: &PlannedPlugin,
         call: &Call,
-        tables: &[Snapshot],
+        tables: &[Option<Snapshot>],
         rows: &Range<usize>,
         whole_rows: usize,
     ) -> Result<Result<Patch, Failure>> {
