@@ -300,11 +300,13 @@ mod tests {
     use super::*;
     use crate::decode::json_text::{broken_json, json};
 
-    /// Whether serde_json takes the text; a number that is too large for its `f64` is JSON all the same.
-    fn oracle(text: &[u8]) -> bool {
+    /// Whether serde_json takes the text; none when it stopped at a number that is too large for its `f64`, which is
+    /// JSON all the same.
+    fn oracle(text: &[u8]) -> Option<bool> {
         match serde_json::from_slice::<serde_json::Value>(text) {
-            Ok(_) => true,
-            Err(error) => error.to_string().starts_with("number out of range"),
+            Ok(_) => Some(true),
+            Err(error) if error.to_string().starts_with("number out of range") => None,
+            Err(_) => Some(false),
         }
     }
 
@@ -318,7 +320,7 @@ mod tests {
     fn nesting_ends_where_the_oracle_ends() {
         for depth in [1, 126, 127, 128, 129, 100_000] {
             let text = format!("{}{}", "[".repeat(depth), "]".repeat(depth));
-            assert_eq!(skips(text.as_bytes()), oracle(text.as_bytes()), "{depth}");
+            assert_eq!(Some(skips(text.as_bytes())), oracle(text.as_bytes()), "{depth}");
         }
     }
 
@@ -339,7 +341,9 @@ mod tests {
 
         #[test]
         fn what_serde_json_refuses_is_refused(text in broken_json()) {
-            prop_assert_eq!(skips(text.as_bytes()), oracle(text.as_bytes()), "{}", text);
+            if let Some(expected) = oracle(text.as_bytes()) {
+                prop_assert_eq!(skips(text.as_bytes()), expected, "{}", text);
+            }
         }
     }
 }
