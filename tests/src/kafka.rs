@@ -94,7 +94,8 @@ impl Kafka {
     pub fn create_topic_with(&self, name: &str, partitions: i32, settings: &[(&str, &str)]) {
         let topic = NewTopic::new(name, partitions, TopicReplication::Fixed(1));
         let topic = settings.iter().fold(topic, |topic, (name, value)| topic.set(name, value));
-        let made = block_on(self.admin().create_topics([&topic], &AdminOptions::new())).expect("an answer of the broker");
+        let made =
+            block_on(self.admin().create_topics([&topic], &AdminOptions::new())).expect("an answer of the broker");
         assert_eq!(made, [Ok(name.to_owned())]);
     }
 
@@ -221,7 +222,11 @@ impl Kafka {
         command.args(&arguments[1..]).args(["kafka.tools.StorageTool", "format", "-t", "bWlsbHN0cmVhbS10ZXN0cw", "-c"]);
         let output = command.arg(self.properties_file()).output().unwrap_or_else(|error| no_java(&error));
         let text = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "formatting the broker's data: {}{text}", String::from_utf8_lossy(&output.stdout));
+        assert!(
+            output.status.success(),
+            "formatting the broker's data: {}{text}",
+            String::from_utf8_lossy(&output.stdout)
+        );
     }
 
     fn await_answer(&self) {

@@ -6,19 +6,24 @@
 //! swapped by its own retries.
 //!
 //! The JSON: columns by name, in order, nulls written out; integers and decimals as exact numbers, other floats shortest
-//! (NaN and infinities as null); timestamps as RFC 3339 in UTC, dates as `2013-01-31`; uuids with hyphens, other binary as
-//! hexadecimal text; lists and structs as arrays and objects. The key is the text of the key column (binary: its bytes);
-//! null: no key.
+//! (NaN and infinities as null); timestamps as RFC 3339 in UTC (beyond the years -9999 to 9999 as their number), dates as
+//! `2013-01-31`; uuids with hyphens, other binary as hexadecimal text; lists and structs as arrays and objects. The key is
+//! the text of the key column (binary: its bytes); null: no key.
 
+use std::io::Write;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use arrow::array::{Array, ArrayRef, AsArray, FixedSizeBinaryArray, RecordBatch, StructArray};
-use arrow::datatypes::{DataType, Field, FieldRef};
+use arrow::datatypes::{
+    DataType, Field, FieldRef, TimeUnit, TimestampMicrosecondType, TimestampMillisecondType, TimestampNanosecondType,
+    TimestampSecondType,
+};
 use arrow::error::ArrowError;
 use arrow::json::writer::{Encoder, EncoderFactory, EncoderOptions, NullableEncoder, make_encoder};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
+use jiff::Timestamp;
 use rdkafka::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::KafkaError;
@@ -117,8 +122,9 @@ impl KafkaWriter {
         let key = match &settings.key {
             None => None,
             Some(key) => Some(columns.iter().position(|column| column.name == key.value).ok_or_else(|| {
-                Error::new(ErrorKind::Config, format!("{owner}: its key {:?} is none of its columns", key.value))
-                    .help(format!("columns: {}", columns.iter().map(|column| &*column.name).collect::<Vec<_>>().join(", ")))
+                Error::new(ErrorKind::Config, format!("{owner}: its key {:?} is none of its columns", key.value)).help(
+                    format!("columns: {}", columns.iter().map(|column| &*column.name).collect::<Vec<_>>().join(", ")),
+                )
             })?),
         };
         let config = configure(&owner, &brokers, &settings.properties, DEFAULTS, FIXED)?;
@@ -143,8 +149,9 @@ impl KafkaWriter {
                     Some(RDKafkaErrorCode::LeaderNotAvailable) => {}
                     Some(code) => {
                         let what = format!("{}: topic {:?} at {}: {code}", self.owner, self.topic, self.brokers);
-                        return Err(Error::new(ErrorKind::Config, what)
-                            .help("create the topic, or grant WRITE and DESCRIBE on it to the user of `properties_file`"));
+                        return Err(Error::new(ErrorKind::Config, what).help(
+                            "create the topic, or grant WRITE and DESCRIBE on it to the user of `properties_file`",
+                        ));
                     }
                 }
             }
@@ -251,18 +258,22 @@ impl KafkaWriter {
 }
 
 fn json_options() -> EncoderOptions {
-    EncoderOptions::default().with_explicit_nulls(true).with_encoder_factory(Arc::new(Uuids))
+    EncoderOptions::default().with_explicit_nulls(true).with_encoder_factory(Arc::new(SpecialEncoders))
 }
 
 /// The key column's values as bytes.
 enum Keys<'a> {
     Bytes(&'a ArrayRef),
+    Special(&'a ArrayRef, Special<'a>),
     Text(&'a ArrayRef, ArrayFormatter<'a>),
 }
 
 impl<'a> Keys<'a> {
     fn new(column: &'a ArrayRef) -> Result<Self, ArrowError> {
         const OPTIONS: FormatOptions<'static> = FormatOptions::new();
+        if let Some(special) = Special::of(column) {
+            return Ok(Self::Special(column, special));
+        }
         match column.data_type() {
             DataType::Utf8 | DataType::Binary => Ok(Self::Bytes(column)),
             _ => Ok(Self::Text(column, ArrayFormatter::try_new(column, &OPTIONS)?)),
@@ -270,49 +281,92 @@ impl<'a> Keys<'a> {
     }
 
     fn text<'b>(&'b self, row: usize, buffer: &'b mut Vec<u8>) -> Option<&'b [u8]> {
+        buffer.clear();
         match self {
-            Self::Bytes(column) if column.is_null(row) => None,
+            Self::Bytes(column) | Self::Special(column, _) if column.is_null(row) => None,
             Self::Bytes(column) => Some(match column.as_string_opt::<i32>() {
                 Some(texts) => texts.value(row).as_bytes(),
                 None => column.as_binary::<i32>().value(row),
             }),
+            Self::Special(_, special) => {
+                special.push(row, buffer);
+                Some(buffer)
+            }
             // A dictionary's null may stand among its values: the logical nulls count.
             Self::Text(column, _) if column.logical_nulls().is_some_and(|nulls| nulls.is_null(row)) => None,
-            Self::Text(column, formatter) => {
-                buffer.clear();
-                match column.as_fixed_size_binary_opt().filter(|uuids| uuids.value_length() == 16) {
-                    Some(uuids) => push_uuid(uuids.value(row), buffer),
-                    None => buffer.extend_from_slice(formatter.value(row).to_string().as_bytes()),
-                }
+            Self::Text(_, formatter) => {
+                buffer.extend_from_slice(formatter.value(row).to_string().as_bytes());
                 Some(buffer)
             }
         }
     }
 }
 
-/// Writes 16-byte values as uuids, which arrow-json would write as plain hexadecimal text.
-#[derive(Debug)]
-struct Uuids;
+/// Values that arrow-json has no form for that suits us: uuids (plain hexadecimal text there), and instants in UTC (which
+/// need a time zone database there).
+enum Special<'a> {
+    Uuids(&'a FixedSizeBinaryArray),
+    Instants(&'a [i64], TimeUnit),
+}
 
-impl EncoderFactory for Uuids {
+impl<'a> Special<'a> {
+    fn of(array: &'a dyn Array) -> Option<Self> {
+        match array.data_type() {
+            DataType::FixedSizeBinary(16) => array.as_fixed_size_binary_opt().map(Self::Uuids),
+            DataType::Timestamp(unit, Some(_)) => {
+                let values = match unit {
+                    TimeUnit::Second => array.as_primitive_opt::<TimestampSecondType>()?.values(),
+                    TimeUnit::Millisecond => array.as_primitive_opt::<TimestampMillisecondType>()?.values(),
+                    TimeUnit::Microsecond => array.as_primitive_opt::<TimestampMicrosecondType>()?.values(),
+                    TimeUnit::Nanosecond => array.as_primitive_opt::<TimestampNanosecondType>()?.values(),
+                };
+                Some(Self::Instants(values, *unit))
+            }
+            _ => None,
+        }
+    }
+
+    fn push(&self, row: usize, out: &mut Vec<u8>) {
+        match self {
+            Self::Uuids(uuids) => push_uuid(uuids.value(row), out),
+            Self::Instants(values, unit) => {
+                let value = values[row];
+                let instant = match unit {
+                    TimeUnit::Second => Timestamp::from_second(value),
+                    TimeUnit::Millisecond => Timestamp::from_millisecond(value),
+                    TimeUnit::Microsecond => Timestamp::from_microsecond(value),
+                    TimeUnit::Nanosecond => Timestamp::from_nanosecond(value.into()),
+                };
+                // Writing to memory does not fail.
+                let _ = match instant {
+                    Ok(instant) => write!(out, "{instant}"),
+                    Err(_) => write!(out, "{value}"),
+                };
+            }
+        }
+    }
+}
+
+impl Encoder for Special<'_> {
+    fn encode(&mut self, row: usize, out: &mut Vec<u8>) {
+        out.push(b'"');
+        self.push(row, out);
+        out.push(b'"');
+    }
+}
+
+/// Puts `Special` in the place of arrow-json's own encoders, at any depth.
+#[derive(Debug)]
+struct SpecialEncoders;
+
+impl EncoderFactory for SpecialEncoders {
     fn make_default_encoder<'a>(
         &self,
         _field: &'a FieldRef,
         array: &'a dyn Array,
         _options: &'a EncoderOptions,
     ) -> Result<Option<NullableEncoder<'a>>, ArrowError> {
-        let uuids = array.as_fixed_size_binary_opt().filter(|uuids| uuids.value_length() == 16);
-        Ok(uuids.map(|uuids| NullableEncoder::new(Box::new(UuidEncoder(uuids)), uuids.nulls().cloned())))
-    }
-}
-
-struct UuidEncoder<'a>(&'a FixedSizeBinaryArray);
-
-impl Encoder for UuidEncoder<'_> {
-    fn encode(&mut self, row: usize, out: &mut Vec<u8>) {
-        out.push(b'"');
-        push_uuid(self.0.value(row), out);
-        out.push(b'"');
+        Ok(Special::of(array).map(|special| NullableEncoder::new(Box::new(special), array.nulls().cloned())))
     }
 }
 
@@ -389,6 +443,8 @@ mod tests {
         let codes: DictionaryArray<Int32Type> = [Some("de"), None].into_iter().collect();
         assert_eq!(key(Arc::new(codes.clone()), 0), Some(b"de".to_vec()));
         assert_eq!(key(Arc::new(codes), 1), None);
+        let instants = TimestampMillisecondArray::from(vec![1_357_016_400_000]).with_timezone("UTC");
+        assert_eq!(key(Arc::new(instants), 0), Some(b"2013-01-01T05:00:00Z".to_vec()));
         assert_eq!(key(Arc::new(uuids()), 0), Some(b"00010203-0405-0607-0809-0a0b0c0d0e0f".to_vec()));
     }
 }

@@ -172,8 +172,11 @@ impl FileSource {
     fn nothing_there(&self, pattern: &str, is_glob: bool) -> Error {
         let name = &self.work.source;
         if !is_glob && self.committed.contains_key(pattern) {
-            return Error::new(ErrorKind::Input, format!("source {name:?}: file {pattern} was read before and is gone"))
-                .help("put it back, or take it out of the pipeline file");
+            return Error::new(
+                ErrorKind::Input,
+                format!("source {name:?}: file {pattern} was read before and is gone"),
+            )
+            .help("put it back, or take it out of the pipeline file");
         }
         if Path::new(pattern).is_dir() {
             return Error::new(ErrorKind::Config, format!("source {name:?}: {pattern} is a folder"))

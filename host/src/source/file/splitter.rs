@@ -333,10 +333,10 @@ mod tests {
         let mut text = vec![b'x'; 20_000_000];
         text.extend(b"\nnext\n");
         let found = records(&text, Framing::Lines, false);
-        assert_eq!(found.iter().map(|(offset, record)| (*offset, record.len())).collect::<Vec<_>>(), [
-            (0, 20_000_000),
-            (20_000_001, 4)
-        ]);
+        assert_eq!(
+            found.iter().map(|(offset, record)| (*offset, record.len())).collect::<Vec<_>>(),
+            [(0, 20_000_000), (20_000_001, 4)]
+        );
     }
 
     #[test]

@@ -79,7 +79,8 @@ fn parquet(path: &Path, rows: usize) {
     let texts = StringArray::from_iter_values((0..rows).map(|id| format!("row {id}")));
     let batch = RecordBatch::try_from_iter([("id", Arc::new(ids) as _), ("text", Arc::new(texts) as _)]).unwrap();
     let file = std::fs::File::create(path).unwrap();
-    let properties = parquet::file::properties::WriterProperties::builder().set_max_row_group_row_count(Some(300)).build();
+    let properties =
+        parquet::file::properties::WriterProperties::builder().set_max_row_group_row_count(Some(300)).build();
     let mut writer = parquet::arrow::ArrowWriter::try_new(file, batch.schema(), Some(properties)).unwrap();
     writer.write(&batch).unwrap();
     writer.close().unwrap();
@@ -134,7 +135,10 @@ fn json_lines_csv_and_parquet_plain_and_compressed() {
     let source = open(&path, Format::Parquet, &Positions::new(), false).unwrap();
     let blocks = drain(&mut source.readers(1)[0], &BOUNDS).unwrap();
     assert_eq!(values(&blocks), json);
-    assert_eq!(blocks.iter().flat_map(|block| block.offsets.clone()).collect::<Vec<_>>(), (0..1000).collect::<Vec<_>>());
+    assert_eq!(
+        blocks.iter().flat_map(|block| block.offsets.clone()).collect::<Vec<_>>(),
+        (0..1000).collect::<Vec<_>>()
+    );
 }
 
 #[test]
@@ -241,7 +245,9 @@ fn new_files_are_found_while_following() {
 
 #[test]
 fn a_file_cut_off_gives_its_whole_records_then_an_error_and_goes_on_when_it_is_whole() {
-    for (name, whole) in [("a.jsonl.gz", gzip(random_lines().as_bytes())), ("a.jsonl.zst", zstd(random_lines().as_bytes()))] {
+    for (name, whole) in
+        [("a.jsonl.gz", gzip(random_lines().as_bytes())), ("a.jsonl.zst", zstd(random_lines().as_bytes()))]
+    {
         let folder = TempDir::new().unwrap();
         let path = folder.path().join(name);
         std::fs::write(&path, &whole[..whole.len() / 2]).unwrap();

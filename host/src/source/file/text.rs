@@ -5,8 +5,8 @@ use std::sync::Arc;
 use crate::config::BatchSettings;
 use crate::error::{Error, ErrorKind, Result};
 use crate::record::{Partition, Payload, Records};
-use crate::source::block::ByteColumn;
 use crate::source::Ranges;
+use crate::source::block::ByteColumn;
 
 use super::content::Compression;
 use super::splitter::{Broken, MAX_RECORD_BYTES, Next, Splitter};
@@ -128,7 +128,10 @@ impl Text {
             let position = self.splitter.content_position();
             return Err(Error::new(
                 ErrorKind::Input,
-                format!("file {} ends at byte {position} of its content, but {start} were read before", self.partition.key),
+                format!(
+                    "file {} ends at byte {position} of its content, but {start} were read before",
+                    self.partition.key
+                ),
             )
             .help("put the file back as it was, or give the new one a name of its own"));
         }

@@ -66,7 +66,9 @@ impl ClientContext for MemberContext {
 
     fn error(&self, error: KafkaError, reason: &str) {
         match error.rdkafka_error_code() {
-            Some(RDKafkaErrorCode::Fatal | RDKafkaErrorCode::GroupAuthorizationFailed) => self.refuse(reason.to_owned()),
+            Some(RDKafkaErrorCode::Fatal | RDKafkaErrorCode::GroupAuthorizationFailed) => {
+                self.refuse(reason.to_owned())
+            }
             _ => self.log.error(&error, reason),
         }
     }

@@ -190,8 +190,7 @@ impl KafkaSource {
             Some(member) => topic::known_offsets(&member.committed(self.timeout)?),
             None => BTreeMap::new(),
         };
-        let topic =
-            Topic { source: &self.name, settings: &self.settings, client: &self.client, timeout: self.timeout };
+        let topic = Topic { source: &self.name, settings: &self.settings, client: &self.client, timeout: self.timeout };
         let starts = topic.starts(&self.partitions, &committed, &group, self.until_caught_up)?;
         *self.starts.lock().unwrap_or_else(PoisonError::into_inner) = starts;
         Ok(())
@@ -249,7 +248,8 @@ impl KafkaSource {
     pub fn commit_offsets(&self, positions: &Positions) -> Result<()> {
         let Some(member) = &self.member else { return Ok(()) };
         let own = positions.iter().filter(|(partition, _)| partition.source == self.name);
-        member.commit(own.filter_map(|(partition, position)| Some((partition.key.parse().ok()?, position.ranges.end()?))))
+        member
+            .commit(own.filter_map(|(partition, position)| Some((partition.key.parse().ok()?, position.ranges.end()?))))
     }
 }
 

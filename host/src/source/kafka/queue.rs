@@ -189,8 +189,7 @@ impl PartitionQueue {
         self.taken.reserve(limit);
         // SAFETY: the vector has room for `limit` pointers, of which librdkafka fills as many as it returns.
         unsafe {
-            let count =
-                native::rd_kafka_consume_batch_queue(self.queue.as_ptr(), 0, self.taken.as_mut_ptr(), limit);
+            let count = native::rd_kafka_consume_batch_queue(self.queue.as_ptr(), 0, self.taken.as_mut_ptr(), limit);
             self.taken.set_len(usize::try_from(count).unwrap_or(0));
         }
         !self.taken.is_empty()

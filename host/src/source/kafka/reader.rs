@@ -254,11 +254,10 @@ fn take_event(part: &mut Part, code: RDKafkaErrorCode, text: &str, topic: &str) 
             format!("source {source:?}: partition {number} of topic {topic:?} is not there any more ({text})"),
         )
         .help("was the topic deleted? A topic made again is another topic: use a new group for it")),
-        RDKafkaErrorCode::TopicAuthorizationFailed => Err(Error::new(
-            ErrorKind::Config,
-            format!("source {source:?}: no right to read topic {topic:?} ({text})"),
-        )
-        .help("grant READ on the topic to the user of `properties_file`")),
+        RDKafkaErrorCode::TopicAuthorizationFailed => {
+            Err(Error::new(ErrorKind::Config, format!("source {source:?}: no right to read topic {topic:?} ({text})"))
+                .help("grant READ on the topic to the user of `properties_file`"))
+        }
         _ => {
             // librdkafka goes on by itself.
             tracing::warn!(%source, topic, partition = number, %code, "{text}");
