@@ -22,21 +22,19 @@ fn main() -> Result<(), Box<dyn Error>> {
     for key in ["int64", "utf8"] {
         let path = folder.path().join(format!("{key}.parquet"));
         write_table(&path, key, rows)?;
-        for (memory_bytes, way) in [
-            (4 << 30, ServedFrom::Resident),
-            (256 << 20, ServedFrom::Resident),
-            (64 << 20, ServedFrom::RocksDb),
-            (0, ServedFrom::RocksDb),
-        ] {
+        for (memory_bytes, way) in
+            [(4 << 30, ServedFrom::Resident), (32 << 20, ServedFrom::RocksDb), (0, ServedFrom::RocksDb)]
+        {
             let data = folder.path().join(key);
-            let started = Instant::now();
+            let started = Clock::start();
             let table = Dimension::open(&settings(&path, memory_bytes), &data)?;
-            let took = started.elapsed();
+            let opened = started.read();
             let status = table.status();
             println!(
-                "key {key}, memory {} MiB: opened in {:.2} s, generation {}, {} ({} MiB)",
+                "key {key}, memory {} MiB: opened in {:.2} s ({:.2} s of CPU), generation {}, {} ({} MiB)",
                 memory_bytes >> 20,
-                took.as_secs_f64(),
+                opened.0 / 1e9,
+                opened.1 / 1e9,
                 status.generation,
                 status.served_from,
                 status.resident_bytes >> 20
@@ -47,19 +45,41 @@ fn main() -> Result<(), Box<dyn Error>> {
             let batches = if way == ServedFrom::Resident { 1000 } else { 60 };
             for (what, shift) in [("hits", 0), ("misses", rows * 2)] {
                 let keys: Vec<ArrayRef> = (0..batches).map(|batch| keys(key, batch, rows, shift)).collect();
-                let mut best = f64::MAX;
+                let mut best = (f64::MAX, f64::MAX);
                 for _ in 0..3 {
-                    let started = Instant::now();
+                    let started = Clock::start();
                     for batch in &keys {
                         table.snapshot().lookup(std::slice::from_ref(batch), &[0, 1])?;
                     }
-                    best = best.min(started.elapsed().as_nanos() as f64 / (keys.len() * BATCH_ROWS) as f64);
+                    let (wall_ns, cpu_ns) = started.read();
+                    let looked_up = (keys.len() * BATCH_ROWS) as f64;
+                    best = (best.0.min(wall_ns / looked_up), best.1.min(cpu_ns / looked_up));
                 }
-                println!("  {what}: {best:.1} ns a key");
+                println!("  {what}: {:.1} ns a key, {:.1} ns of CPU", best.0, best.1);
             }
         }
     }
     Ok(())
+}
+
+/// Time that passed and time that this thread had a CPU: on a busy machine only the second says something.
+struct Clock(Instant, f64);
+
+impl Clock {
+    fn start() -> Self {
+        Self(Instant::now(), Self::cpu_ns())
+    }
+
+    /// Wall and CPU nanoseconds since the start.
+    fn read(&self) -> (f64, f64) {
+        (self.0.elapsed().as_nanos() as f64, Self::cpu_ns() - self.1)
+    }
+
+    /// Linux keeps it here; 0 elsewhere.
+    fn cpu_ns() -> f64 {
+        let text = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
+        text.split(' ').next().and_then(|ns| ns.parse().ok()).unwrap_or_default()
+    }
 }
 
 fn settings(path: &Path, memory_bytes: u64) -> config::Dimension {

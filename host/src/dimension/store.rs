@@ -5,9 +5,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use rocksdb::{
-    AsColumnFamilyRef, BlockBasedOptions, Cache, ColumnFamilyDescriptor, DB, DBCompressionType, DBPinnableSlice,
-    DEFAULT_COLUMN_FAMILY_NAME, DataBlockIndexType, IngestExternalFileOptions, LogLevel, Options, ReadOptions,
-    SstFileWriter,
+    AsColumnFamilyRef, BlockBasedIndexType, BlockBasedOptions, Cache, ColumnFamilyDescriptor, DB, DBCompressionType,
+    DBPinnableSlice, DEFAULT_COLUMN_FAMILY_NAME, DataBlockIndexType, IngestExternalFileOptions, LogLevel,
+    LruCacheOptions, Options, ReadOptions, SstFileWriter,
 };
 
 use crate::error::{Error, ErrorKind, Result};
@@ -18,6 +18,7 @@ const SST_FILE_BYTES: usize = 256 << 20;
 const BLOCK_BYTES: usize = 4 << 10;
 /// About 1% of the keys that are not there cost a block read.
 const FILTER_BITS_PER_KEY: f64 = 10.0;
+const CACHE_SHARD_BITS: i32 = 2;
 const MAX_OPEN_FILES: i32 = 512;
 
 /// A key and its row, as they stand in the store.
@@ -31,14 +32,27 @@ fn storage(action: &str) -> impl FnOnce(rocksdb::Error) -> Error + '_ {
     move |error| Error::new(ErrorKind::Storage, format!("RocksDB: {action}")).caused_by(error)
 }
 
+/// Few shards: a cache that is cut in many small ones evicts what it needs most.
+fn new_cache(cache_bytes: usize) -> Cache {
+    let mut options = LruCacheOptions::default();
+    options.set_capacity(cache_bytes);
+    options.set_num_shard_bits(CACHE_SHARD_BITS);
+    Cache::new_lru_cache_opts(&options)
+}
+
 fn options(cache: &Cache) -> Options {
     let mut blocks = BlockBasedOptions::default();
     blocks.set_block_cache(cache);
     blocks.set_block_size(BLOCK_BYTES);
     blocks.set_ribbon_filter(FILTER_BITS_PER_KEY);
     blocks.set_data_block_index_type(DataBlockIndexType::BinaryAndHash);
-    // Index and filters count against the cache: memory stays within what was asked for, however large the table.
+    // Index and filters count against the cache, in blocks like those of the rows: memory stays within what was asked
+    // for, however large the table, and a small cache still holds the parts that are used.
     blocks.set_cache_index_and_filter_blocks(true);
+    blocks.set_index_type(BlockBasedIndexType::TwoLevelIndexSearch);
+    blocks.set_partition_filters(true);
+    blocks.set_metadata_block_size(BLOCK_BYTES);
+    blocks.set_pin_top_level_index_and_filter(true);
     blocks.set_format_version(6);
     let mut options = Options::default();
     options.set_block_based_table_factory(&blocks);
@@ -52,7 +66,7 @@ fn options(cache: &Cache) -> Options {
 
 /// Creates a store in `folder` from rows whose keys ascend strictly. `next` fills in the next row; false ends it.
 pub(super) fn create(folder: &Path, mut next: impl FnMut(&mut StoredRow) -> Result<bool>) -> Result<()> {
-    let mut options = options(&Cache::new_lru_cache(1 << 20));
+    let mut options = options(&new_cache(1 << 20));
     options.create_if_missing(true);
     fs::create_dir_all(folder).map_err(|error| {
         Error::new(ErrorKind::Storage, format!("{} cannot be created", folder.display())).caused_by(error)
@@ -102,7 +116,7 @@ impl std::fmt::Debug for Store {
 impl Store {
     /// Opens a store with a block cache of this size.
     pub(super) fn open(folder: &Path, cache_bytes: usize) -> Result<Self> {
-        let cache = Cache::new_lru_cache(cache_bytes);
+        let cache = new_cache(cache_bytes);
         let options = options(&cache);
         let family = ColumnFamilyDescriptor::new(DEFAULT_COLUMN_FAMILY_NAME, options.clone());
         let db = DB::open_cf_descriptors_read_only(&options, folder, [family], false)
