@@ -1,6 +1,8 @@
 //! The `columns` of sources and dimensions: name, type, and where the value comes from.
 
-use millstream_sdk::{LogicalType, Nested};
+use std::ops::Range;
+
+use millstream_sdk::{LogicalType, Nested, TypeError};
 
 use super::document::Value;
 use super::keys::{COLUMN, Field, Keys};
@@ -9,6 +11,7 @@ use super::units::Mistake;
 use super::{ColumnFrom, Located, SourceColumn};
 
 const EXAMPLE: &str = "{ user_id = \"int64\", url = \"utf8?\" }";
+const FORM_HELP: &str = "such as `timestamp(ms)`, `decimal(12,2)`, `list<utf8>`, `struct<sku: utf8, quantity: int32?>`; docs/pipeline.md lists the types";
 const FROM_HELP: &str =
     "it is a field (\"device.os\" goes into objects), or @key, @timestamp, @partition, @offset, @headers.NAME";
 
@@ -81,15 +84,26 @@ fn logical(reader: &mut Reader<'_>, field: &Field<'_>) -> Option<Nested> {
     match text.parse::<Nested>() {
         Ok(nested) => Some(nested),
         Err(error) => {
-            let start = error.at.min(text.len());
-            let rest = &text[start..];
-            let word = rest.find(|c: char| !(c.is_alphanumeric() || c == '_')).unwrap_or(rest.len());
-            let end = start + word.max(rest.chars().next().map_or(0, char::len_utf8));
-            let (message, help) = explained(&error.message, &text[start..end]);
-            reader.mistake(field, text, Mistake::new(start..end, message, help));
+            let place = wrong_part(text, &error);
+            let (message, help) = explained(&error.message, &text[place.clone()]);
+            reader.mistake(field, text, Mistake::new(place, message, help));
             None
         }
     }
+}
+
+/// The word that a type's reader stopped at: the one before the stop when the message is about that.
+fn wrong_part(text: &str, error: &TypeError) -> Range<usize> {
+    let at = error.at.min(text.len());
+    if let Some(word) = error.message.strip_prefix('`').and_then(|rest| rest.split('`').next())
+        && !word.is_empty()
+        && text[..at].ends_with(word)
+    {
+        return at - word.len()..at;
+    }
+    let rest = &text[at..];
+    let word = rest.find(|c: char| !(c.is_alphanumeric() || c == '_')).unwrap_or(rest.len());
+    at..at + word.max(rest.chars().next().map_or(0, char::len_utf8))
 }
 
 /// The message of a wrong type without the list of all types, which stands in the help, where the eye looks for it.
@@ -142,11 +156,15 @@ fn explained(message: &str, word: &str) -> (String, String) {
         ],
     );
     let help = match (other.or(near), known) {
-        (Some(meant), _) if word != meant && !known.is_empty() => format!("did you mean `{meant}`?"),
-        (_, "") => "types are written as in docs/types.md, such as `decimal(12,2)`, `timestamp(ms)`, `list<utf8>`; a `?` at the end makes a column nullable".to_owned(),
+        (Some(meant), known) if word != meant && !known.is_empty() => format!("did you mean `{meant}`?"),
+        (_, "") => FORM_HELP.to_owned(),
         (_, known) => format!("the types are {known}"),
     };
-    (message.to_owned(), help)
+    let message = match message.strip_suffix(" expected") {
+        Some(mark) => format!("{mark} is missing"),
+        None => message.to_owned(),
+    };
+    (message, help)
 }
 
 fn from(reader: &mut Reader<'_>, field: &Field<'_>, owner: Owner, nested: Option<&Nested>) -> Option<ColumnFrom> {
@@ -222,11 +240,6 @@ fn check_metadata(
 }
 
 /// Where the name of a column of a string such as `day(ts)` lies.
-pub(super) fn located_part(
-    reader: &Reader<'_>,
-    field: &Field<'_>,
-    text: &str,
-    part: std::ops::Range<usize>,
-) -> Located<String> {
+pub(super) fn located_part(reader: &Reader<'_>, field: &Field<'_>, text: &str, part: Range<usize>) -> Located<String> {
     Located { value: text[part.clone()].to_owned(), span: span_in(reader, field, text, part) }
 }

@@ -8,6 +8,9 @@ use toml::de::{DeTable, DeValue};
 use super::problem::{Problem, Problems};
 use super::units::Mistake;
 
+const ESCAPE_HELP: &str =
+    "a backslash between double quotes begins an escape: write it twice, or put the text between single quotes";
+
 /// Where a value comes from.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum At {
@@ -120,7 +123,8 @@ pub(super) fn parse(text: &str, problems: &mut Problems) -> Table {
         let span = error.span().unwrap_or(0..0);
         let span = on_characters(text, span);
         let problem = Problem::error(format!("not valid TOML: {}", error.message()));
-        problems.push(Problem { labels: vec![(span, "here".to_owned())], ..problem });
+        let help = error.message().contains("escape").then(|| ESCAPE_HELP.to_owned());
+        problems.push(Problem { labels: vec![(span, "here".to_owned())], help, ..problem });
     }
     table_of(table.get_ref(), &|span| At::File(span))
 }

@@ -131,7 +131,7 @@ impl<'a> Keys<'a> {
     pub fn require(&mut self, reader: &mut Reader<'_>, key: &'static str, example: &str) -> Option<Field<'a>> {
         let found = self.take(key);
         if found.is_none() {
-            self.missing(reader, &format!("`{key}`"), &format!("add {example}"));
+            self.missing(reader, &format!("no `{key}`"), &format!("write {example}"));
         }
         found
     }
@@ -161,7 +161,7 @@ impl<'a> Keys<'a> {
             (Some(first), None) => Some((keys[0], first)),
             (None, Some(second)) => Some((keys[1], second)),
             (None, None) => {
-                self.missing(reader, &format!("`{}` or `{}`", keys[0], keys[1]), example);
+                self.missing(reader, &format!("neither `{}` nor `{}`", keys[0], keys[1]), example);
                 None
             }
             (Some(first), Some(second)) => {
@@ -176,7 +176,7 @@ impl<'a> Keys<'a> {
     }
 
     fn missing(&self, reader: &mut Reader<'_>, what: &str, help: &str) {
-        let problem = Problem::error(format!("{} has no {what}", self.owner())).help(help);
+        let problem = Problem::error(format!("{} has {what}", self.owner())).help(help);
         reader.problems.push(self.at.mark(problem, "here"));
     }
 
@@ -206,11 +206,7 @@ impl<'a> Keys<'a> {
         let key = &entry.key;
         let problem = Problem::error(format!("unknown key `{key}` in {}", self.owner()));
         let near = nearest(key, self.section.keys.iter().copied());
-        let elsewhere: Vec<&str> = SECTIONS
-            .iter()
-            .filter(|section| section.keys.contains(&key.as_str()))
-            .map(|section| section.path)
-            .collect();
+        let elsewhere = self.elsewhere(key);
         let keys = self.section.keys.join(", ");
         match near {
             Some(near) => entry.key_at.mark(problem, format!("did you mean `{near}`?")),
@@ -221,5 +217,12 @@ impl<'a> Keys<'a> {
             }
             None => entry.key_at.mark(problem, "not known").help(format!("the keys here are {keys}")),
         }
+    }
+    /// The tables that have the key, if possible only those right below this one.
+    fn elsewhere(&self, key: &str) -> Vec<&'static str> {
+        let below = format!("{}.", self.section.path);
+        let having = SECTIONS.iter().filter(|section| section.keys.contains(&key)).map(|section| section.path);
+        let (near, far): (Vec<&str>, Vec<&str>) = having.partition(|path| path.starts_with(&below));
+        if near.is_empty() { far } else { near }
     }
 }

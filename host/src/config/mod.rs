@@ -19,6 +19,9 @@ mod source;
 mod stage;
 mod units;
 
+#[cfg(test)]
+mod tests;
+
 pub(crate) use from::Outline;
 pub use from::Upstream;
 pub(crate) use output::folder;

@@ -34,7 +34,7 @@ pub(super) fn output(reader: &mut Reader<'_>, entry: &Entry) -> Option<Output> {
     let from = keys.optional(reader, "from", None, |reader, field| reader.string(field, "\"clean\"").map(Some));
     let columns = keys
         .optional(reader, "columns", None, |reader, field| reader.strings(field, "[\"event_id\", \"ts\"]").map(Some));
-    let either = format!("add {PARQUET_EXAMPLE}, or {KAFKA_EXAMPLE}");
+    let either = format!("write {PARQUET_EXAMPLE}, or {KAFKA_EXAMPLE}");
     let kind = match keys.one_of(reader, ["parquet", "kafka"], &either) {
         Some(("parquet", field)) => parquet(reader, &field).map(OutputKind::Parquet),
         Some((_, field)) => topic(reader, &field).map(OutputKind::Kafka),
@@ -121,7 +121,7 @@ pub(super) fn rejects(reader: &mut Reader<'_>, field: Option<&Field<'_>>, data: 
     let Some(field) = field else { return Some(Rejects::File { path: data.join("rejects") }) };
     let example = "file = { path = \"lake/rejects\" }";
     let mut keys = Keys::of(reader, field, &REJECTS, &format!("[rejects] with {example}"))?;
-    let either = format!("add {example}, or kafka = {{ brokers = \"localhost:9092\", topic = \"clicks.rejects\" }}");
+    let either = format!("write {example}, or kafka = {{ brokers = \"localhost:9092\", topic = \"clicks.rejects\" }}");
     let rejects = match keys.one_of(reader, ["file", "kafka"], &either) {
         Some(("file", field)) => rejects_file(reader, &field).map(|path| Rejects::File { path }),
         Some((_, field)) => rejects_topic(reader, &field).map(Rejects::Kafka),

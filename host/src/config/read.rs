@@ -6,7 +6,7 @@ use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::document::{self, At, Node, Table, Value};
+use super::document::{self, At, Entry, Node, Table, Value};
 use super::environment::Surroundings;
 use super::from::{Link, Outline};
 use super::keys::{BATCH, EPOCH, Field, Keys};
@@ -14,7 +14,7 @@ use super::problem::{Problem, Problems, suggestion};
 use super::reader::{Reader, text_of};
 use super::{
     BatchSettings, Dimension, EpochSettings, Located, Output, OutputKind, Pipeline, Rejects, Source, SourceKind, Stage,
-    StageKind, output, set, source, stage,
+    output, set, source, stage,
 };
 
 const INTERVAL: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(600);
@@ -121,12 +121,12 @@ impl Parts {
         keys.finish(reader);
 
         let outline = outline(root);
-        at_least_one(reader, &outline);
+        at_least_one(reader, root);
         double_stages(reader, &outline);
         if !outline.sources.is_empty() {
             outline.check(&mut reader.problems);
         }
-        check_tables(reader, root, &stages);
+        check_tables(reader, root);
         check_places(reader, &sources, &outputs, rejects.as_ref());
         Some(Self {
             name: name?.value,
@@ -180,7 +180,7 @@ fn named<T>(
     reader: &mut Reader<'_>,
     field: Option<Field<'_>>,
     kind: &str,
-    read: impl Fn(&mut Reader<'_>, &document::Entry) -> Option<T>,
+    read: impl Fn(&mut Reader<'_>, &Entry) -> Option<T>,
 ) -> Vec<Option<T>> {
     let Some(field) = field else { return Vec::new() };
     match &field.node.value {
@@ -200,9 +200,7 @@ fn named<T>(
 fn stages(reader: &mut Reader<'_>, field: Option<Field<'_>>) -> Vec<Option<Stage>> {
     let Some(field) = field else { return Vec::new() };
     match &field.node.value {
-        Value::Array(items) => {
-            items.iter().enumerate().map(|(index, node)| stage::stage(reader, node, index)).collect()
-        }
+        Value::Array(items) => items.iter().map(|node| stage::stage(reader, node)).collect(),
         _ => {
             let help = "stages are a list, in their order: write [[stage]], with two pairs of brackets, for each";
             reader.wrong_type(&field, "a list", help);
@@ -214,42 +212,64 @@ fn stages(reader: &mut Reader<'_>, field: Option<Field<'_>>) -> Vec<Option<Stage
 /// The names and `from`s, whatever else is wrong with their tables, so that a wrong unit in a source does not look as
 /// if the source were not there.
 fn outline(root: &Table) -> Outline {
-    let entries = |key: &str| match root.get(key).map(|entry| &entry.node.value) {
-        Some(Value::Table(table)) => table.entries.as_slice(),
-        _ => &[],
-    };
-    let stages: &[Node] = match root.get("stage").map(|entry| &entry.node.value) {
-        Some(Value::Array(stages)) => stages,
-        _ => &[],
-    };
     let stage = |node: &Node| {
         let empty = Located { value: String::new(), span: node.at.span() };
         Link { name: text_at(node, "name").unwrap_or(empty), from: text_at(node, "from") }
     };
-    let output = |entry: &document::Entry| Link {
+    let output = |entry: &Entry| Link {
         name: Located { value: entry.key.clone(), span: entry.key_at.span() },
         from: text_at(&entry.node, "from"),
     };
     Outline {
-        sources: entries("source").iter().map(|entry| entry.key.clone()).collect(),
-        stages: stages.iter().map(stage).collect(),
-        outputs: entries("output").iter().map(output).collect(),
+        sources: entries(root, "source").iter().map(|entry| entry.key.clone()).collect(),
+        stages: stage_nodes(root).iter().map(stage).collect(),
+        outputs: entries(root, "output").iter().map(output).collect(),
+    }
+}
+
+/// The tables of `[kind.NAME]`.
+fn entries<'t>(root: &'t Table, kind: &str) -> &'t [Entry] {
+    match root.get(kind).map(|entry| &entry.node.value) {
+        Some(Value::Table(table)) => &table.entries,
+        _ => &[],
+    }
+}
+
+fn stage_nodes(root: &Table) -> &[Node] {
+    match root.get("stage").map(|entry| &entry.node.value) {
+        Some(Value::Array(stages)) => stages,
+        _ => &[],
+    }
+}
+
+fn node_at<'t>(node: &'t Node, key: &str) -> Option<&'t Node> {
+    match &node.value {
+        Value::Table(table) => Some(&table.get(key)?.node),
+        _ => None,
     }
 }
 
 fn text_at(node: &Node, key: &str) -> Option<Located<String>> {
-    let Value::Table(table) = &node.value else { return None };
-    let node = &table.get(key)?.node;
+    text_in(node_at(node, key)?)
+}
+
+fn text_in(node: &Node) -> Option<Located<String>> {
     Some(Located { value: text_of(node)?.to_owned(), span: node.at.span() })
 }
 
-fn at_least_one(reader: &mut Reader<'_>, outline: &Outline) {
-    if outline.sources.is_empty() {
+fn at_least_one(reader: &mut Reader<'_>, root: &Table) {
+    let is_empty = |kind: &str| match root.get(kind).map(|entry| &entry.node.value) {
+        None => true,
+        Some(Value::Table(table)) => table.entries.is_empty(),
+        // Something else was reported already.
+        Some(_) => false,
+    };
+    if is_empty("source") {
         let help = "add [source.clicks] with file = { path = \"clicks.jsonl\" }, a format and columns; \
                     `millstream infer` proposes them";
         reader.problems.push(Problem::error("the pipeline has no source").help(help));
     }
-    if outline.outputs.is_empty() {
+    if is_empty("output") {
         let help = "add [output.clicks] with parquet = { path = \"lake/clicks\" }";
         reader.problems.push(Problem::error("the pipeline has no output").help(help));
     }
@@ -262,24 +282,21 @@ fn double_stages(reader: &mut Reader<'_>, outline: &Outline) {
 }
 
 /// Stages look up in dimensions that are there.
-fn check_tables(reader: &mut Reader<'_>, root: &Table, stages: &[Option<Stage>]) {
-    let dimensions: Vec<&str> = match root.get("dimension").map(|entry| &entry.node.value) {
-        Some(Value::Table(table)) => table.entries.iter().map(|entry| entry.key.as_str()).collect(),
-        _ => Vec::new(),
-    };
-    for stage in stages.iter().flatten() {
-        let tables = match &stage.kind {
-            StageKind::Plugin(plugin) => plugin.tables.as_deref().unwrap_or_default(),
-            StageKind::Lookup(lookup) => std::slice::from_ref(&lookup.table),
+fn check_tables(reader: &mut Reader<'_>, root: &Table) {
+    let dimensions: Vec<&str> = entries(root, "dimension").iter().map(|entry| entry.key.as_str()).collect();
+    for stage in stage_nodes(root) {
+        let Some(name) = text_at(stage, "name") else { continue };
+        let looked_up = node_at(stage, "lookup").and_then(|lookup| text_at(lookup, "table"));
+        let granted = node_at(stage, "plugin").and_then(|plugin| node_at(plugin, "tables")).map(|tables| &tables.value);
+        let granted = match granted {
+            Some(Value::Array(tables)) => tables.iter().filter_map(text_in).collect(),
+            _ => Vec::new(),
         };
-        for table in tables.iter().filter(|table| !dimensions.contains(&table.value.as_str())) {
+        for table in looked_up.iter().chain(&granted).filter(|table| !dimensions.contains(&table.value.as_str())) {
             let hint = suggestion(&table.value, dimensions.iter().copied(), "there are no dimensions");
-            let message =
-                format!("stage \"{}\" looks up in \"{}\", which is no dimension", stage.name.value, table.value);
-            let problem = Problem::error(message).at(&table.span, hint);
-            reader
-                .problems
-                .push(problem.help(format!("dimensions are tables of their own: [dimension.{}]", table.value)));
+            let message = format!("stage \"{}\" looks up in \"{}\", which is no dimension", name.value, table.value);
+            let help = format!("dimensions are tables of their own: [dimension.{}]", table.value);
+            reader.problems.push(Problem::error(message).at(&table.span, hint).help(help));
         }
     }
 }

@@ -104,18 +104,21 @@ impl Reader<'_> {
     /// A list of different strings.
     pub fn strings(&mut self, field: &Field<'_>, example: &str) -> Option<Vec<Located<String>>> {
         let strings = self.list(field, example, |reader, item| reader.string(item, example))?;
-        self.no_doubles(&strings, |name| format!("`{}` names \"{name}\" twice", field.path));
-        Some(strings)
+        let doubles = self.no_doubles(&strings, |name| format!("`{}` names \"{name}\" twice", field.path));
+        (!doubles).then_some(strings)
     }
 
-    /// Reports what stands a second time.
-    pub fn no_doubles(&mut self, names: &[Located<String>], message: impl Fn(&str) -> String) {
+    /// Reports what stands a second time; whether something does.
+    pub fn no_doubles(&mut self, names: &[Located<String>], message: impl Fn(&str) -> String) -> bool {
+        let mut found = false;
         for (index, name) in names.iter().enumerate() {
             if let Some(first) = names[..index].iter().find(|first| first.value == name.value) {
                 let problem = Problem::error(message(&name.value)).at(&name.span, "again here");
                 self.problems.push(problem.at(&first.span, "first here").help("leave one of them out, or rename it"));
+                found = true;
             }
         }
+        found
     }
 
     /// One of a few words.

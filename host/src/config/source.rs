@@ -25,7 +25,7 @@ pub(super) fn source(reader: &mut Reader<'_>, entry: &Entry) -> Option<Source> {
     let field = Field::of(entry, "source");
     let name = reader.name(&entry.key, &entry.key_at, "source");
     let mut keys = Keys::of(reader, &field, &SOURCE, &format!("[source.clicks] with {FILE_EXAMPLE}"))?;
-    let either = format!("add {FILE_EXAMPLE}, or {KAFKA_EXAMPLE}");
+    let either = format!("write {FILE_EXAMPLE}, or {KAFKA_EXAMPLE}");
     let kind = keys.one_of(reader, ["file", "kafka"], &either).map(|(key, field)| {
         let kind = if key == "file" { file(reader, &field) } else { kafka_source(reader, &field) };
         (if key == "file" { Owner::File } else { Owner::Kafka }, kind)

@@ -25,8 +25,8 @@ impl Default for Limits {
 }
 
 /// One `[[stage]]`.
-pub(super) fn stage(reader: &mut Reader<'_>, node: &Node, index: usize) -> Option<Stage> {
-    let field = Field { path: format!("stage number {}", index + 1), key_at: &node.at, node };
+pub(super) fn stage(reader: &mut Reader<'_>, node: &Node) -> Option<Stage> {
+    let field = Field { path: "stage".to_owned(), key_at: &node.at, node };
     let mut keys = Keys::of(reader, &field, &STAGE, &format!("[[stage]] with a name and {PLUGIN_EXAMPLE}"))?;
     let name = keys.require(reader, "name", "name = \"clean\"").and_then(|field| {
         let name = reader.string(&field, "\"clean\"")?;
@@ -43,7 +43,7 @@ pub(super) fn stage(reader: &mut Reader<'_>, node: &Node, index: usize) -> Optio
     let from = keys.optional(reader, "from", None, |reader, field| reader.string(field, "\"source.clicks\"").map(Some));
     let config = keys.take("config");
     let limits = keys.take("limits");
-    let either = format!("add {PLUGIN_EXAMPLE}, or {LOOKUP_EXAMPLE}");
+    let either = format!("write {PLUGIN_EXAMPLE}, or {LOOKUP_EXAMPLE}");
     let (kind, limits) = match keys.one_of(reader, ["plugin", "lookup"], &either) {
         Some(("plugin", field)) => {
             let config = config_of(reader, config.as_ref());

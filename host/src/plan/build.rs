@@ -11,7 +11,7 @@ use super::names::{Names, stage_text};
 use super::{Plan, contract, output, prune};
 use crate::config::{
     Located, LookupStage, Missing, Outline, Pipeline, PluginStage, Problem, Problems, Source, Stage, StageKind,
-    Unknown, Upstream, suggestion,
+    Unknown, Upstream, nearest,
 };
 use crate::contract::{Contract, Given, Table};
 use crate::schema::Column;
@@ -65,7 +65,10 @@ pub fn build(
         builder.drafts[*stage] = builder.draft(*stage, configure);
     }
     let outputs = output::check(&mut builder);
-    builder.warn_of_unread();
+    if builder.problems.errors() == 0 {
+        // What nobody reads may be what a mistyped name was to read.
+        builder.warn_of_unread();
+    }
     if builder.problems.errors() > 0 {
         return Err(builder.problems);
     }
@@ -172,13 +175,20 @@ impl<'a> Builder<'a> {
         if !outputs.contains(name) {
             let parent = &self.pipeline.stages[stage].name.value;
             let span = written.map_or(0..0, |from| from.span.clone());
+            let near = nearest(name, outputs.iter().map(String::as_str));
             let message = format!("{who} reads from \"{parent}.{name}\", which is not there");
             let problem = match outputs.is_empty() {
                 true => Problem::error(message)
                     .at(&span, format!("stage \"{parent}\" does not route"))
                     .help(format!("write \"{parent}\" to read all its rows")),
                 false => Problem::error(message)
-                    .at(&span, suggestion(name, outputs.iter().map(String::as_str), ""))
+                    .at(
+                        &span,
+                        near.map_or_else(
+                            || "not there".to_owned(),
+                            |near| format!("did you mean \"{parent}.{near}\"?"),
+                        ),
+                    )
                     .help(format!("stage \"{parent}\" routes to {}", outputs.join(", "))),
             };
             self.problems.push(problem);
@@ -295,9 +305,6 @@ impl<'a> Builder<'a> {
     }
 
     fn warn_of_unused_dimensions(&mut self) {
-        if self.drafts.iter().any(Option::is_none) {
-            return;
-        }
         let used = |table: usize| {
             self.drafts.iter().flatten().any(|draft| match &draft.work {
                 DraftWork::Lookup(lookup) => lookup.table == table,
