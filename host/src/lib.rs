@@ -6,6 +6,7 @@
 
 pub mod config;
 pub mod contract;
+pub mod decode;
 pub mod dimension;
 pub mod disk;
 pub mod error;
