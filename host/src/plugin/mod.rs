@@ -23,4 +23,6 @@ pub use instance::{CONFIGURE_DEADLINE, Failure, Instance};
 pub use log::{LOG_MAX_LINE_BYTES, LOG_MAX_LINES_PER_SECOND};
 
 #[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
 mod tests;

@@ -17,4 +17,4 @@ pub(super) use lower::{Lowered, bitmap, lower};
 pub use size::crossing_bytes;
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -40,7 +40,7 @@ fn same(back: &ArrayRef, array: &ArrayRef) {
 }
 
 /// Some rows of every type, with nulls where the type has them.
-fn examples() -> Vec<(&'static str, ArrayRef)> {
+pub fn examples() -> Vec<(&'static str, ArrayRef)> {
     let nulls = NullBuffer::from(vec![true, false, true, true, false]);
     let text = || StringArray::from(vec![Some("grüß"), None, Some(""), Some("dich"), None]);
     let item = |type_text: &str| match arrow_type(&type_text.parse::<LogicalType>().unwrap()) {
@@ -402,9 +402,10 @@ fn garbage() -> impl Strategy<Value = ColumnResult> {
         prop::collection::vec(item, 0..9)
     }
     let number = prop_oneof![0u32..6, any::<u32>()];
-    let offsets = prop_oneof![few(number.clone()), (0usize..9).prop_map(|rows| (0..=rows as u32).collect())];
+    let offsets = prop_oneof![few(number.clone()), (0u32..9).prop_map(|rows| (0..=rows).collect())].boxed();
     let varlen = (offsets.clone(), few(prop_oneof![0x61u8..0x7a, any::<u8>()]))
-        .prop_map(|(offsets, data)| VarlenResult { offsets, data });
+        .prop_map(|(offsets, data)| VarlenResult { offsets, data })
+        .boxed();
     let values = prop_oneof![
         Just(V::None),
         few(any::<u8>()).prop_map(V::Bits),
