@@ -220,7 +220,7 @@ mod tests {
     use super::*;
     use crate::disk::MemoryDisk;
 
-    fn start(disk: &MemoryDisk, name: &str) -> Segment<'_> {
+    fn start<'a>(disk: &'a MemoryDisk, name: &str) -> Segment<'a> {
         Segment::new(disk, Path::new("/lake/.staging").join(name))
     }
 

@@ -209,7 +209,7 @@ fn get_many_reads_granted_tables_only() {
     let given = Given { tables: vec![users_table()], ..Given::default() };
     let process = |deed: &str| {
         let (mut instance, contract) = instance(deed, &given, &limits());
-        instance.process(&n(&[1, 5, 7, 2]), &contract, &[users.snapshot()], Duration::from_secs(10)).unwrap()
+        instance.process(&n(&[1, 5, 7, 2]), &contract, &[Some(users.snapshot())], Duration::from_secs(10)).unwrap()
     };
     let names = process("get_many").unwrap().columns[0].clone();
     let names = cast(&names, &DataType::Utf8).unwrap();
