@@ -99,7 +99,7 @@ impl Sink {
         }
     }
 
-    /// The number of the epoch that is written first, when it is known only after the sink was opened. Before any row.
+    /// The number of the epoch that begins, before any of its rows.
     pub fn begin(&mut self, epoch: u64) {
         if let Self::Parquet(writer) = self {
             writer.set_epoch(epoch);

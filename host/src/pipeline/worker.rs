@@ -229,13 +229,18 @@ impl Worker {
     }
 
     /// Puts another plan's parts in place; `epoch` is the first that they write. What the outputs before held was closed by `prepare`.
-    pub fn replace(&mut self, epoch: u64, plan: Arc<Plan>, event_time: Vec<Option<usize>>, mut parts: Parts) {
-        parts.outputs.iter_mut().for_each(|sink| sink.begin(epoch));
-        parts.rejects.sink().begin(epoch);
+    pub fn replace(&mut self, epoch: u64, plan: Arc<Plan>, event_time: Vec<Option<usize>>, parts: Parts) {
         self.tree = Tree::new(&plan);
         self.plan = plan;
         self.event_time = event_time;
         self.parts = parts;
+        self.begin(epoch);
+    }
+
+    /// Says which epoch begins.
+    pub fn begin(&mut self, epoch: u64) {
+        self.parts.outputs.iter_mut().for_each(|sink| sink.begin(epoch));
+        self.parts.rejects.sink().begin(epoch);
     }
 
     /// Adds time that the caller spent for this worker.

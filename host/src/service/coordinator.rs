@@ -47,6 +47,9 @@ pub trait Observer {
     /// Called before each commit: notes in what was read which file each partition is.
     fn identify(&mut self, read: &mut Positions);
 
+    /// Called at the end of each epoch, also of one in which nothing happened.
+    fn look(&mut self) -> Result<()>;
+
     /// Called after each commit, before the workers go on. An error ends the run; the commit stays.
     fn ended(&mut self, ended: &Ended<'_>) -> Result<()>;
 }
@@ -123,13 +126,20 @@ impl Coordinator<'_> {
         let shares = self.collect()?;
         let mut watch = Stopwatch::start();
         let (mut read, outputs, counts) = self.merge(shares)?;
+        self.observer.look()?;
+        if swap.is_none() && counts == Counts::default() && outputs.values().all(|token| token.files.is_empty()) {
+            // Nothing was read and no file closed: what the last commit says is still all there is.
+            let epoch = self.epochs.next_epoch();
+            return self.workers.iter().try_for_each(|worker| worker.tell(Order::Go { epoch }));
+        }
         self.observer.identify(&mut read);
         let record = self.epochs.commit(&self.stamp, &read, outputs, counts)?;
         self.phases.add("commit", watch.lap_ns());
         let what = swap.as_ref().map(|proposal| proposal.what.clone());
         self.observer.ended(&Ended { record, pause: began.elapsed(), swapped: what.as_deref() })?;
         let Some(proposal) = swap else {
-            return self.workers.iter().try_for_each(|worker| worker.tell(Order::Go));
+            let epoch = self.epochs.next_epoch();
+            return self.workers.iter().try_for_each(|worker| worker.tell(Order::Go { epoch }));
         };
         self.stamp = proposal.stamp;
         for (worker, replacement) in self.workers.iter().zip(proposal.replacements) {

@@ -121,6 +121,8 @@ fn run_once(
     tally: &mut Tally,
 ) -> Result<(), Failure> {
     let pipeline = &assembly.pipeline;
+    // Before the plugins are read: a file that changes from here on is seen.
+    let watch = start_watch(assembly, settings.mode)?;
     let (mut epochs, recovered) = Epochs::open(commit_settings(assembly, settings))?;
     let accepted = recovered.plan.as_ref().map(|plan| plan.digests.clone()).unwrap_or_default();
     let (plan, plugins) = choose_plan(assembly, &accepted)?;
@@ -135,7 +137,7 @@ fn run_once(
     let workers = start_workers(assembly, &plan, &plugins, &sources, epochs.next_epoch(), tally.rows(), &worker_events)?;
     drop(worker_events);
     let (ask, asked) = requests();
-    let watching = watch(assembly, &plan, plugins, &ask, settings.mode)?;
+    let watching = watch.map(|watch| swap_on(watch, assembly, &plan, plugins, &ask)).transpose()?;
     let stopping = stop_on(stop.clone(), ask)?;
 
     let mut observer = Committed { sources: &sources, tally, read: Positions::new() };
@@ -324,20 +326,23 @@ impl Drop for Background {
     }
 }
 
-fn watch(
-    assembly: &Arc<Assembly>,
-    plan: &Arc<Plan>,
-    plugins: Plugins,
-    ask: &Sender<Request>,
-    mode: Mode,
-) -> Result<Option<Background>> {
+fn start_watch(assembly: &Assembly, mode: Mode) -> Result<Option<Watch>> {
     let files = Swapper::files(assembly);
     if mode == Mode::UntilCaughtUp || files.is_empty() {
         return Ok(None);
     }
-    let watch = Watch::start(&files)?;
+    Watch::start(&files).map(Some)
+}
+
+fn swap_on(
+    watch: Watch,
+    assembly: &Arc<Assembly>,
+    plan: &Arc<Plan>,
+    plugins: Plugins,
+    ask: &Sender<Request>,
+) -> Result<Background> {
     let swapper = Swapper::new(Arc::clone(assembly), ask.clone(), Arc::clone(plan), plugins);
-    Background::start("watch", move |stop| swapper.run(&watch, &stop)).map(Some)
+    Background::start("watch", move |stop| swapper.run(&watch, &stop))
 }
 
 /// Passes a stop on to the coordinator.
@@ -379,6 +384,10 @@ impl Observer for Committed<'_> {
             self.read.clone_from(&ended.record.positions);
             self.sources.committed(&self.read)?;
         }
+        Ok(())
+    }
+
+    fn look(&mut self) -> Result<()> {
         self.sources.rescan()?;
         self.sources.check()
     }

@@ -22,7 +22,10 @@ pub enum Order {
     /// Stop between two batches and prepare.
     Prepare(Closing<'static>),
     /// The commit is made: go on.
-    Go,
+    Go {
+        /// The epoch that begins now.
+        epoch: u64,
+    },
     /// The commit is made: go on with another plan.
     Replace {
         /// The epoch that begins now.
@@ -135,11 +138,14 @@ fn work(mut start: Start, orders: &Receiver<Order>) -> Result<()> {
                     Ok(Order::Replace { epoch, next }) => {
                         start.worker.replace(epoch, next.plan, next.event_time, next.parts);
                     }
-                    Ok(_) => {}
+                    Ok(Order::Go { epoch }) => start.worker.begin(epoch),
+                    Ok(Order::Prepare(_)) => {
+                        return Err(Error::new(ErrorKind::Internal, "a worker was told to prepare twice"));
+                    }
                     Err(_) => return Ok(()),
                 }
             }
-            Ok(Order::Go | Order::Replace { .. }) => {
+            Ok(Order::Go { .. } | Order::Replace { .. }) => {
                 return Err(Error::new(ErrorKind::Internal, "a worker was told to go on while it ran"));
             }
             Err(TryRecvError::Disconnected) => return Ok(()),
