@@ -8,6 +8,7 @@ pub mod config;
 pub mod contract;
 pub mod disk;
 pub mod error;
+pub mod output;
 pub mod plan;
 pub mod record;
 pub mod schema;
