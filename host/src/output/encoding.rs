@@ -8,10 +8,10 @@ use std::hash::BuildHasher;
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::datatypes::{DataType, Field, Schema};
+use parquet::arrow::ArrowSchemaConverter;
 use parquet::basic::{Compression as Codec, Encoding, LogicalType as ParquetLogicalType, Repetition, ZstdLevel};
 use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterPropertiesBuilder};
 use parquet::schema::types::{ColumnPath, SchemaDescriptor, Type, TypePtr};
-use parquet::arrow::ArrowSchemaConverter;
 use rustc_hash::{FxBuildHasher, FxHashSet};
 
 use crate::config::Compression;
@@ -104,11 +104,14 @@ fn encode(
         }
         DataType::Struct(fields) => {
             let Some(children) = column.as_struct_opt() else { return builder };
-            fields.iter().zip(children.columns()).fold(builder, |builder, (field, child): (&std::sync::Arc<Field>, _)| {
-                let mut path = path.clone();
-                path.push(field.name().clone());
-                encode(builder, path, field.data_type(), child)
-            })
+            fields.iter().zip(children.columns()).fold(
+                builder,
+                |builder, (field, child): (&std::sync::Arc<Field>, _)| {
+                    let mut path = path.clone();
+                    path.push(field.name().clone());
+                    encode(builder, path, field.data_type(), child)
+                },
+            )
         }
         leaf => encode_leaf(builder, ColumnPath::new(path), leaf, column),
     }
@@ -204,8 +207,11 @@ mod tests {
             })
             .collect();
         let schema = parquet_schema(&Schema::new(fields)).unwrap();
-        let marked: Vec<bool> =
-            schema.columns().iter().map(|column| column.logical_type_ref() == Some(&ParquetLogicalType::Uuid)).collect();
+        let marked: Vec<bool> = schema
+            .columns()
+            .iter()
+            .map(|column| column.logical_type_ref() == Some(&ParquetLogicalType::Uuid))
+            .collect();
         assert_eq!(marked, [true, true, true, false]);
     }
 

@@ -194,7 +194,8 @@ fn merge(
     }
     let first = files.iter().map(|file| file.epochs.0).min().unwrap_or(0);
     let epochs = (first, files.iter().map(|file| file.epochs.1).max().unwrap_or(first));
-    let (output, partition) = files.first().map(|file| (file.output.clone(), file.partition.clone())).unwrap_or_default();
+    let (output, partition) =
+        files.first().map(|file| (file.output.clone(), file.partition.clone())).unwrap_or_default();
     let (staged, published) = (paths.staged.clone(), paths.published.clone());
     let Some(writer) = writer else {
         return Err(crate::error::Error::new(crate::error::ErrorKind::Internal, "no files to merge"));

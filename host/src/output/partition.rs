@@ -38,7 +38,10 @@ struct Transform {
 #[derive(Clone, Copy, Debug)]
 enum Kind {
     /// Units of the column in one bucket, and what the bucket is called.
-    Time { units_in_bucket: i64, bucket: Bucket },
+    Time {
+        units_in_bucket: i64,
+        bucket: Bucket,
+    },
     Value,
 }
 
@@ -108,16 +111,21 @@ impl Transform {
             (PartitionTransform::Day, LogicalType::Timestamp(unit)) => {
                 ("day".to_owned(), Kind::Time { units_in_bucket: 86_400 * units_in_second(*unit), bucket: Bucket::Day })
             }
-            (PartitionTransform::Hour, LogicalType::Timestamp(unit)) => {
-                ("hour".to_owned(), Kind::Time { units_in_bucket: 3_600 * units_in_second(*unit), bucket: Bucket::Hour })
-            }
+            (PartitionTransform::Hour, LogicalType::Timestamp(unit)) => (
+                "hour".to_owned(),
+                Kind::Time { units_in_bucket: 3_600 * units_in_second(*unit), bucket: Bucket::Hour },
+            ),
             (PartitionTransform::Day, _) => {
-                return Err(problem(format!("output `{output}` is partitioned by day({name}), but `{name}` is {logical}"))
-                    .help("`day` takes a timestamp or a date"));
+                return Err(problem(format!(
+                    "output `{output}` is partitioned by day({name}), but `{name}` is {logical}"
+                ))
+                .help("`day` takes a timestamp or a date"));
             }
             (PartitionTransform::Hour, _) => {
-                return Err(problem(format!("output `{output}` is partitioned by hour({name}), but `{name}` is {logical}"))
-                    .help("`hour` takes a timestamp"));
+                return Err(problem(format!(
+                    "output `{output}` is partitioned by hour({name}), but `{name}` is {logical}"
+                ))
+                .help("`hour` takes a timestamp"));
             }
             (PartitionTransform::Value, logical) if is_folder_type(logical) => (escape(name), Kind::Value),
             (PartitionTransform::Value, _) => {
@@ -162,7 +170,10 @@ fn is_folder_type(logical: &LogicalType) -> bool {
 }
 
 fn wrong_column(what: &str, column: &ArrayRef) -> Error {
-    Error::new(ErrorKind::Internal, format!("a batch brings {} where an output's partition needs {what}", column.data_type()))
+    Error::new(
+        ErrorKind::Internal,
+        format!("a batch brings {} where an output's partition needs {what}", column.data_type()),
+    )
 }
 
 fn buckets(column: &ArrayRef, units_in_bucket: i64, bucket: Bucket) -> Result<Values> {

@@ -218,7 +218,11 @@ fn insert_bytes(entry: &mut Map<String, Value>, name: &str, bytes: Option<&[u8]>
 }
 
 fn hex(bytes: &[u8]) -> String {
-    bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]).filter_map(|digit| char::from_digit(digit.into(), 16)).collect()
+    bytes
+        .iter()
+        .flat_map(|byte| [byte >> 4, byte & 15])
+        .filter_map(|digit| char::from_digit(digit.into(), 16))
+        .collect()
 }
 
 /// Rows as JSON objects: every column, nulls too; uuids in their text form, binaries in hex, instants in RFC 3339.
@@ -239,7 +243,8 @@ fn with_uuids_as_text(rows: &RecordBatch) -> std::result::Result<RecordBatch, Ar
         .map(|(column, field)| {
             let text = (*column.data_type() == DataType::FixedSizeBinary(16)).then(|| {
                 let uuids = column.as_fixed_size_binary();
-                Arc::new(uuids.iter().map(|uuid| uuid.map(uuid_text)).collect::<arrow::array::StringArray>()) as ArrayRef
+                Arc::new(uuids.iter().map(|uuid| uuid.map(uuid_text)).collect::<arrow::array::StringArray>())
+                    as ArrayRef
             });
             (field.name().clone(), text.unwrap_or_else(|| column.clone()))
         })
@@ -311,7 +316,8 @@ mod tests {
 
     #[test]
     fn a_refused_record_keeps_its_bytes_key_and_headers() {
-        let rejects = reject_records("p", &records(), &[refusal(0, "wrong_type"), refusal(1, "not_json"), refusal(2, "x")]);
+        let rejects =
+            reject_records("p", &records(), &[refusal(0, "wrong_type"), refusal(1, "not_json"), refusal(2, "x")]);
         let rejects = rejects.unwrap();
         assert_eq!(rejects.len(), 1);
         let expected = [
@@ -345,7 +351,11 @@ mod tests {
             ]
         );
         assert_eq!((text("stage")[0].as_str(), text("digest")[0].as_str()), ("clean", "abc"));
-        assert_eq!(column("offset").as_primitive::<Int64Type>().values(), &[10, 12], "the records the rows were made from");
+        assert_eq!(
+            column("offset").as_primitive::<Int64Type>().values(),
+            &[10, 12],
+            "the records the rows were made from"
+        );
         let by_columns: Vec<_> = reject_columns().iter().map(Column::arrow_field).collect();
         assert_eq!(rejects[0].schema().fields().iter().map(|f| f.as_ref().clone()).collect::<Vec<_>>(), by_columns);
     }
@@ -373,7 +383,10 @@ mod tests {
     #[test]
     fn many_rows_of_a_large_record_make_several_batches() {
         let large = vec![b'x'; 10 << 20];
-        let records = Records { payload: Payload::Bytes(BinaryArray::from(vec![large.as_slice()])), ..records().as_ref().clone() };
+        let records = Records {
+            payload: Payload::Bytes(BinaryArray::from(vec![large.as_slice()])),
+            ..records().as_ref().clone()
+        };
         let refusals: Vec<Refusal> = (0..20).map(|_| refusal(0, "x")).collect();
         let rejects = reject_records("p", &Arc::new(records), &refusals).unwrap();
         assert_eq!(rejects.iter().map(RecordBatch::num_rows).collect::<Vec<_>>(), [7, 7, 6]);

@@ -18,8 +18,8 @@ use arrow::ipc::CompressionType;
 use arrow::ipc::reader::StreamReader;
 use arrow::ipc::writer::{IpcWriteOptions, StreamWriter};
 
-use super::token::Part;
 use super::on_disk;
+use super::token::Part;
 use crate::disk::{Disk, DiskFile};
 use crate::error::{Error, ErrorKind, Result};
 
@@ -42,8 +42,9 @@ impl<'a> Segment<'a> {
     pub(super) fn write_rows(&mut self, batches: &[RecordBatch]) -> Result<Part> {
         let offset = self.bytes;
         for run in runs_of_one_schema(batches) {
-            let stream = encode(&batches[run])
-                .map_err(|error| Error::new(ErrorKind::Internal, "rows cannot be written to the spool").caused_by(error))?;
+            let stream = encode(&batches[run]).map_err(|error| {
+                Error::new(ErrorKind::Internal, "rows cannot be written to the spool").caused_by(error)
+            })?;
             self.write_frame(&stream)?;
         }
         Ok(self.part(offset, batches.iter().map(|batch| batch.num_rows() as u64).sum()))
@@ -114,7 +115,8 @@ fn runs_of_one_schema(batches: &[RecordBatch]) -> Vec<Range<usize>> {
 }
 
 fn same_types(one: &RecordBatch, other: &RecordBatch) -> bool {
-    let types = |batch: &RecordBatch| batch.columns().iter().map(|column| column.data_type().clone()).collect::<Vec<_>>();
+    let types =
+        |batch: &RecordBatch| batch.columns().iter().map(|column| column.data_type().clone()).collect::<Vec<_>>();
     types(one) == types(other)
 }
 
@@ -156,7 +158,8 @@ pub(super) fn read_rows(disk: &dyn Disk, part: &Part) -> Result<Vec<RecordBatch>
     let frames = read_part(disk, part)?;
     let mut batches = Vec::new();
     for range in check_frames(part, &frames)? {
-        let stream = StreamReader::try_new(&frames[range], None).map_err(|error| broken(part, "is not Arrow IPC", error))?;
+        let stream =
+            StreamReader::try_new(&frames[range], None).map_err(|error| broken(part, "is not Arrow IPC", error))?;
         for batch in stream {
             batches.push(batch.map_err(|error| broken(part, "is not Arrow IPC", error))?);
         }
@@ -220,7 +223,7 @@ mod tests {
     use super::*;
     use crate::disk::MemoryDisk;
 
-    fn start<'a>(disk: &'a MemoryDisk, name: &str) -> Segment<'a> {
+    fn start(disk: &MemoryDisk, name: &str) -> Segment<'_> {
         Segment::new(disk, Path::new("/lake/.staging").join(name))
     }
 
@@ -236,14 +239,22 @@ mod tests {
 
     fn texts(batches: &[RecordBatch]) -> Vec<String> {
         let plain = |batch: &RecordBatch| cast(batch.column(0), &DataType::Utf8).unwrap();
-        batches.iter().flat_map(|batch| plain(batch).as_string::<i32>().iter().map(|s| s.unwrap().to_owned()).collect::<Vec<_>>()).collect()
+        batches
+            .iter()
+            .flat_map(|batch| plain(batch).as_string::<i32>().iter().map(|s| s.unwrap().to_owned()).collect::<Vec<_>>())
+            .collect()
     }
 
     #[test]
     fn plain_and_coded_text_read_back_also_after_a_copy() {
         let disk = MemoryDisk::new();
-        let batches =
-            [plain(&["a", "b"]), coded(&["x", "y"], &[1, 0, 1]), coded(&["z"], &[0]), coded(&["u", "v", "w"], &[2]), plain(&["c"])];
+        let batches = [
+            plain(&["a", "b"]),
+            coded(&["x", "y"], &[1, 0, 1]),
+            coded(&["z"], &[0]),
+            coded(&["u", "v", "w"], &[2]),
+            plain(&["c"]),
+        ];
         let mut segment = start(&disk, "1");
         let first = segment.write_rows(&batches).unwrap();
         let second = segment.write_rows(&batches[..1]).unwrap();
@@ -265,7 +276,8 @@ mod tests {
     #[test]
     fn damage_is_an_error_wherever_it_is() {
         let disk = MemoryDisk::new();
-        let numbers = RecordBatch::try_from_iter([("n", Arc::new(Int64Array::from(vec![1, 2, 3])) as ArrayRef)]).unwrap();
+        let numbers =
+            RecordBatch::try_from_iter([("n", Arc::new(Int64Array::from(vec![1, 2, 3])) as ArrayRef)]).unwrap();
         let mut segment = start(&disk, "1");
         let part = segment.write_rows(&[numbers]).unwrap();
         segment.finish().unwrap();

@@ -59,8 +59,10 @@ const LIMITS: Limits = Limits { memory_bytes: 16 << 10, row_group_bytes: 6 << 10
 fn rows(first: i64, count: i64, hours: i64) -> RecordBatch {
     let ids = first..first + count;
     let hour = |id: i64| if hours > 1 { id * 7 / 3 % hours } else { 0 };
-    let texts: Vec<Option<String>> =
-        ids.clone().map(|id| (id % 11 != 0).then(|| format!("text {}", id.wrapping_mul(0x9E37_79B9) % 5_000))).collect();
+    let texts: Vec<Option<String>> = ids
+        .clone()
+        .map(|id| (id % 11 != 0).then(|| format!("text {}", id.wrapping_mul(0x9E37_79B9) % 5_000)))
+        .collect();
     let text: ArrayRef = if first % 2 == 0 {
         Arc::new(texts.iter().map(Option::as_deref).collect::<DictionaryArray<Int32Type>>())
     } else {
@@ -97,7 +99,10 @@ fn published_ids(disk: &dyn Disk) -> Vec<i64> {
             for row in 0..batch.num_rows() {
                 let id = batch.column(0).as_primitive::<Int64Type>().value(row);
                 let ts = batch.column(1).as_primitive::<arrow::datatypes::TimestampMillisecondType>().value(row);
-                assert!(path.to_string_lossy().contains(&format!("hour={:02}/", ts / HOUR_MS)), "{id} lies in {path:?}");
+                assert!(
+                    path.to_string_lossy().contains(&format!("hour={:02}/", ts / HOUR_MS)),
+                    "{id} lies in {path:?}"
+                );
                 let text = batch.column(2).as_string::<i32>();
                 let expected = (id % 11 != 0).then(|| format!("text {}", id.wrapping_mul(0x9E37_79B9) % 5_000));
                 assert_eq!(text.is_valid(row).then(|| text.value(row).to_owned()), expected, "the text of {id}");
@@ -143,8 +148,16 @@ enum Close {
 impl Run {
     fn new(target: u64) -> Self {
         let disk = MemoryDisk::new();
-        let mut run =
-            Self { disk, target, incarnation: 0, epoch: 1, now_ms: 0, workers: Vec::new(), committed: Vec::new(), committed_rows: 0 };
+        let mut run = Self {
+            disk,
+            target,
+            incarnation: 0,
+            epoch: 1,
+            now_ms: 0,
+            workers: Vec::new(),
+            committed: Vec::new(),
+            committed_rows: 0,
+        };
         run.recover();
         run
     }
@@ -199,7 +212,8 @@ impl Run {
         }
         let count = 1 + (self.incarnation as usize) % 2;
         let disk = self.shared();
-        self.workers = (0..count).map(|worker| writer(worker, self.incarnation, self.epoch, self.target, &disk)).collect();
+        self.workers =
+            (0..count).map(|worker| writer(worker, self.incarnation, self.epoch, self.target, &disk)).collect();
         for (index, file) in self.committed.iter().flat_map(|token| &token.open).enumerate() {
             self.staged_is_untouched(file);
             let worker = index % count;
@@ -308,7 +322,10 @@ fn files_close_when_they_are_full_or_old_and_say_so_in_the_footer() {
     writer.set_footer(vec![("millstream.plan".to_owned(), "7".to_owned())]);
     writer.write(&rows(1, 300, 1), 0).unwrap();
     let first = writer.prepare(59_999, Closing::Due).unwrap();
-    assert!(first.full.is_empty() && first.tails.is_empty() && first.open.len() == 1, "neither full nor old: {first:?}");
+    assert!(
+        first.full.is_empty() && first.tails.is_empty() && first.open.len() == 1,
+        "neither full nor old: {first:?}"
+    );
     writer.write(&rows(301, 1_500, 1), 59_999).unwrap();
     let second = writer.prepare(59_999, Closing::Due).unwrap();
     assert_eq!((second.full.len(), second.tails.len()), (1, 0), "full: {second:?}");
@@ -436,9 +453,27 @@ fn all_types_read_back_as_they_were_written() {
     let memory = MemoryDisk::new();
     let disk: Arc<dyn Disk> = Arc::new(memory.clone());
     let types = [
-        "bool", "int8", "int16", "int32", "int64", "float32", "float64", "decimal(9,2)", "decimal(18,4)", "decimal(38,10)",
-        "utf8", "binary", "uuid", "date", "timestamp(s)", "timestamp(ms)", "timestamp(us)", "timestamp(ns)", "list<utf8?>",
-        "struct<a: int32, b: list<uuid?>?>", "list<struct<s: utf8?, d: decimal(12,2)>?>",
+        "bool",
+        "int8",
+        "int16",
+        "int32",
+        "int64",
+        "float32",
+        "float64",
+        "decimal(9,2)",
+        "decimal(18,4)",
+        "decimal(38,10)",
+        "utf8",
+        "binary",
+        "uuid",
+        "date",
+        "timestamp(s)",
+        "timestamp(ms)",
+        "timestamp(us)",
+        "timestamp(ns)",
+        "list<utf8?>",
+        "struct<a: int32, b: list<uuid?>?>",
+        "list<struct<s: utf8?, d: decimal(12,2)>?>",
     ];
     let columns: Vec<Column> = types
         .iter()

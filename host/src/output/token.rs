@@ -127,7 +127,10 @@ impl Prepared {
                 let nested: millstream_sdk::Nested = column.type_text.parse().map_err(|error| {
                     Error::new(
                         ErrorKind::Storage,
-                        format!("the commit record of output `{}` gives column `{}` no valid type", self.output, column.name),
+                        format!(
+                            "the commit record of output `{}` gives column `{}` no valid type",
+                            self.output, column.name
+                        ),
                     )
                     .caused_by(error)
                 })?;

@@ -157,7 +157,12 @@ impl Unfinished {
     }
 
     /// Adds whole row groups of another file. Nothing may wait in memory: their order would change.
-    pub(super) fn append_prefix(&mut self, disk: &Arc<dyn Disk>, prefix: &Prefix, metadata: &ParquetMetaData) -> Result<()> {
+    pub(super) fn append_prefix(
+        &mut self,
+        disk: &Arc<dyn Disk>,
+        prefix: &Prefix,
+        metadata: &ParquetMetaData,
+    ) -> Result<()> {
         self.flush()?;
         super::merge::append_row_groups(&mut self.writer, disk, &prefix.staged, metadata)?;
         self.rows += prefix.rows;
@@ -208,7 +213,8 @@ impl Unfinished {
     }
 
     fn measure(&mut self) {
-        let encoded: usize = self.group.iter().flat_map(|group| &group.columns).map(ArrowColumnWriter::memory_size).sum();
+        let encoded: usize =
+            self.group.iter().flat_map(|group| &group.columns).map(ArrowColumnWriter::memory_size).sum();
         self.memory_bytes = encoded as u64 + self.pending_bytes;
     }
 
@@ -275,7 +281,7 @@ impl Unfinished {
         let (bytes, crc32) = self.writer.inner_mut().sync().map_err(on_disk("sync", staged))?;
         let groups = self.writer.flushed_row_groups().to_vec();
         let rows: i64 = groups.iter().map(|group| group.num_rows()).sum();
-        let Some(descriptor) = groups.first().map(|group| group.schema_descr_ptr()) else { return Ok(()) };
+        let descriptor = Arc::new(self.writer.schema_descr().clone());
         let metadata = ParquetMetaData::new(FileMetaData::new(1, rows, None, None, descriptor, None), groups);
         let mut footer = Vec::new();
         ParquetMetaDataWriter::new(&mut footer, &metadata).finish().map_err(in_parquet("describe", staged))?;

@@ -141,7 +141,7 @@ impl ParquetWriter {
         Ok(writer)
     }
 
-    /// The number of the next epoch, when it was not known when the writer was made. Before any row is written.
+    /// Sets the first epoch, when it is known only after the writer was made. Before any row, and before `restore`.
     pub fn set_epoch(&mut self, epoch: u64) {
         self.epoch = epoch;
     }
@@ -315,7 +315,8 @@ impl ParquetWriter {
             obsolete: Vec::new(),
         };
         let needs = token.needs();
-        let obsolete: Vec<PathBuf> = self.staged.iter().filter(|path| !needs.contains(path.as_path())).cloned().collect();
+        let obsolete: Vec<PathBuf> =
+            self.staged.iter().filter(|path| !needs.contains(path.as_path())).cloned().collect();
         let kept = token.open.iter().flat_map(OpenFile::needs).map(ToOwned::to_owned);
         let unsettled = self.open.values().map(|file| file.staged().to_owned());
         self.staged = kept.chain(unsettled).collect();
@@ -333,7 +334,8 @@ impl ParquetWriter {
             if let Some(prefix) = &file.prefix {
                 let metadata = self.check_prefix(prefix)?;
                 let disk = self.disk.clone();
-                self.reopen(file, &RecordBatch::new_empty(self.schema.clone()))?.append_prefix(&disk, prefix, &metadata)?;
+                self.reopen(file, &RecordBatch::new_empty(self.schema.clone()))?
+                    .append_prefix(&disk, prefix, &metadata)?;
             }
             self.staged.extend(file.needs().map(ToOwned::to_owned));
         }
@@ -350,8 +352,7 @@ impl ParquetWriter {
     fn reopen(&mut self, file: &OpenFile, sample: &RecordBatch) -> Result<&mut Unfinished> {
         self.open_file(&file.partition, sample, file.first_row_ms)?;
         let message = "a file that was opened is not open";
-        let reopened =
-            self.open.get_mut(&file.partition).ok_or_else(|| Error::new(ErrorKind::Internal, message))?;
+        let reopened = self.open.get_mut(&file.partition).ok_or_else(|| Error::new(ErrorKind::Internal, message))?;
         reopened.take_over_age(file);
         Ok(reopened)
     }
