@@ -75,6 +75,7 @@ pub(super) struct StructField {
 }
 
 /// An offset as Arrow has it. Too large a one is caught by `finish`, before anybody sees it.
+#[inline]
 fn offset(length: usize) -> i32 {
     i32::try_from(length).unwrap_or(i32::MAX)
 }
@@ -89,6 +90,7 @@ impl Bytes {
         Self { offsets: vec![0], data: Vec::new() }
     }
 
+    #[inline]
     pub(super) fn push(&mut self, value: &[u8]) {
         self.data.extend_from_slice(value);
         self.end();

@@ -5,6 +5,7 @@ use millstream_sdk::{LogicalType, TimeUnit};
 
 use super::column::{Column, Values};
 use super::flaw::{Checked, Flaw, Reason};
+use super::text::is_instant;
 use crate::config::{ColumnFrom, SourceColumn};
 use crate::error::{Error, ErrorKind, Result};
 use crate::record::Records;
@@ -92,10 +93,11 @@ fn is_text(logical: &LogicalType) -> bool {
 }
 
 fn in_unit(ms: i64, unit: TimeUnit) -> Option<i64> {
-    match unit {
+    let count = match unit {
         TimeUnit::Second => Some(ms.div_euclid(1_000)),
         TimeUnit::Millisecond => Some(ms),
         TimeUnit::Microsecond => ms.checked_mul(1_000),
         TimeUnit::Nanosecond => ms.checked_mul(1_000_000),
-    }
+    };
+    count.filter(|count| is_instant(*count, unit))
 }

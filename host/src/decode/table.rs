@@ -167,13 +167,14 @@ fn outcome(decoded: &Decoded, column: &str) -> String {
             {
                 code(&format!("\"{text}\""))
             }
+            text if text.is_empty() => "(empty)".to_owned(),
             text => code(&text),
         },
     }
 }
 
 fn code(text: &str) -> String {
-    let text = text.replace('|', "\\|").replace('\u{1}', "\u{2401}").replace('\u{feff}', "\u{feff}");
+    let text = text.replace('|', "\\|").replace('\u{1}', "\u{2401}").replace('\u{feff}', "\\u{feff}");
     if text.is_empty() { String::new() } else { format!("`{text}`") }
 }
 

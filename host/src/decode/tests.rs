@@ -367,6 +367,15 @@ fn keys_that_are_data_do_not_fill_the_memory_of_shapes() {
     assert_eq!((decoded.columns.num_rows(), decoded.unknown_fields), (5000, 10_000));
 }
 
+#[test]
+fn a_timestamp_in_another_unit_is_out_of_range() {
+    let microseconds = r#"{"a":1700000000000000}"#;
+    assert_eq!(reasons(&decode(&[("a", "timestamp(ms)", "")], &[microseconds])), [(0, "out_of_range")]);
+    assert_eq!(reasons(&decode(&[("a", "timestamp(us)", "")], &[microseconds])), []);
+    let end = [r#"{"a":253402300799}"#, r#"{"a":253402300800}"#, r#"{"a":"9999-12-31T23:59:59-00:01"}"#];
+    assert_eq!(reasons(&decode(&[("a", "timestamp(s)", "")], &end)), [(1, "out_of_range"), (2, "out_of_range")]);
+}
+
 mod csv {
     use super::*;
 

@@ -14,6 +14,7 @@ use super::unreadable;
 use crate::decode::column::{Column, broken};
 use crate::decode::flaw::{Flaw, Reason};
 use crate::decode::json::text_into;
+use crate::decode::text::is_instant;
 use crate::error::Result;
 use crate::schema::arrow_type;
 
@@ -79,13 +80,14 @@ pub(super) fn convert(source: &ArrayRef, logical: &LogicalType, nullable: bool) 
         (DataType::Null, _) => Converted::sound(new_null_array(&loose_type(logical), source.len())),
         (DataType::List(_), LogicalType::List(item)) => list(source.as_list(), item)?,
         (DataType::Struct(_), LogicalType::Struct(fields)) => structure(source.as_struct(), fields)?,
-        (from, _) if *from == arrow_type(logical) => Converted::sound(Arc::clone(source)),
         (DataType::Timestamp(_, _), LogicalType::Timestamp(unit)) => timestamp(source, *unit)?,
-        (from, LogicalType::Timestamp(_)) if from.is_integer() => {
-            let mut counted = numeric(source, &LogicalType::Int64)?;
-            counted.array = cast(&counted.array, &arrow_type(logical))?;
-            counted
+        (from, LogicalType::Timestamp(unit)) if from.is_integer() => {
+            let counts = numeric(source, &LogicalType::Int64)?;
+            let mut instants = instants(source, &counts.array, *unit, Some)?;
+            instants.flaws.extend(counts.flaws);
+            instants
         }
+        (from, _) if *from == arrow_type(logical) => Converted::sound(Arc::clone(source)),
         (from, LogicalType::Int8 | LogicalType::Int16 | LogicalType::Int32 | LogicalType::Int64)
             if from.is_numeric() =>
         {
@@ -191,23 +193,32 @@ fn float(source: &ArrayRef, logical: &LogicalType) -> Result<Converted> {
 
 /// Another unit, cut off towards the past; without a time zone it counts as UTC.
 fn timestamp(source: &ArrayRef, unit: TimeUnit) -> Result<Converted> {
-    let logical = LogicalType::Timestamp(unit);
     let per_second = match source.data_type() {
         DataType::Timestamp(arrow::datatypes::TimeUnit::Second, _) => TimeUnit::Second.per_second(),
         DataType::Timestamp(arrow::datatypes::TimeUnit::Millisecond, _) => TimeUnit::Millisecond.per_second(),
         DataType::Timestamp(arrow::datatypes::TimeUnit::Microsecond, _) => TimeUnit::Microsecond.per_second(),
         _ => TimeUnit::Nanosecond.per_second(),
     };
-    let counts = cast(source, &DataType::Int64)?;
-    let counts = counts.as_primitive::<Int64Type>();
-    let convert = |count: i64| {
+    instants(source, &cast(source, &DataType::Int64)?, unit, |count| {
         if unit.per_second() >= per_second {
             count.checked_mul(unit.per_second() / per_second)
         } else {
             Some(count.div_euclid(per_second / unit.per_second()))
         }
-    };
-    let array: Int64Array = counts.iter().map(|count| count.and_then(convert)).collect();
+    })
+}
+
+/// Counts as timestamps of a unit; refused where they lie beyond the years 0000 to 9999.
+fn instants(
+    source: &ArrayRef,
+    counts: &ArrayRef,
+    unit: TimeUnit,
+    convert: impl Fn(i64) -> Option<i64>,
+) -> Result<Converted> {
+    let logical = LogicalType::Timestamp(unit);
+    let counts = counts.as_primitive::<Int64Type>();
+    let instant = |count: i64| convert(count).filter(|count| is_instant(*count, unit));
+    let array: Int64Array = counts.iter().map(|count| count.and_then(instant)).collect();
     let flaw = |row| Flaw::found(Reason::OutOfRange, &logical, shown(source, row).as_bytes());
     let lost = |row: &usize| counts.is_valid(*row) && array.is_null(*row);
     let flaws = (0..array.len()).filter(lost).map(|row| (row, flaw(row))).collect();

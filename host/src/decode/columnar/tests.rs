@@ -67,6 +67,8 @@ fn timestamps_change_their_unit_towards_the_past() {
     let nanoseconds = TimestampNanosecondArray::from(vec![-1, 1_999_999]);
     assert_eq!(outcomes("timestamp(ms)", nanoseconds), ["1969-12-31T23:59:59.999Z", "1970-01-01T00:00:00.001Z"]);
     assert_eq!(outcomes("timestamp(s)", Int64Array::from(vec![1])), ["1970-01-01T00:00:01Z"]);
+    let micros = Int64Array::from(vec![1_700_000_000_000_000]);
+    assert_eq!(outcomes("timestamp(ms)", micros), ["out_of_range"]);
     let seconds = arrow::array::TimestampSecondArray::from(vec![1, i64::MAX]);
     assert_eq!(outcomes("timestamp(ns)", seconds), ["1970-01-01T00:00:01Z", "out_of_range"]);
 }

@@ -65,6 +65,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// Goes into an object or array, whose first byte is under the cursor.
+    #[inline]
     pub(super) fn enter(&mut self) -> Checked<()> {
         if self.depth == MAX_DEPTH {
             return Err(Flaw::new(Reason::TooDeep, format!("byte {}: more than {MAX_DEPTH} levels", self.at)));
@@ -75,6 +76,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// Comes out of an object or array, whose last byte is under the cursor.
+    #[inline]
     pub(super) fn leave(&mut self) {
         self.depth -= 1;
         self.at += 1;
@@ -236,6 +238,7 @@ impl<'a> Cursor<'a> {
         self.string_parts(|_| ())
     }
 
+    #[inline]
     pub(super) fn literal(&mut self, word: &[u8]) -> Checked<()> {
         if !self.text[self.at..].starts_with(word) {
             return Err(self.broken("a value"));
@@ -258,6 +261,7 @@ impl<'a> Cursor<'a> {
 
     /// Between two fields of an object, or in front of the first one: whether another one follows, with the cursor on
     /// its key's quote. At its end the cursor has left the object.
+    #[inline]
     pub(super) fn next_key(&mut self, first: bool) -> Checked<bool> {
         self.skip_blanks();
         match self.peek() {
@@ -276,6 +280,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// From behind a key to its value.
+    #[inline]
     pub(super) fn colon(&mut self) -> Checked<()> {
         self.skip_blanks();
         if self.peek() != Some(b':') {

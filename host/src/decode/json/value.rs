@@ -36,7 +36,7 @@ pub(in crate::decode) fn value(cursor: &mut Cursor<'_>, column: &mut Column, scr
             bytes.end();
             Ok(())
         }
-        (Some(b'-' | b'0'..=b'9'), Values::Int64(values) | Values::Timestamp(values, _)) => {
+        (Some(b'-' | b'0'..=b'9'), Values::Int64(values)) => {
             let number = cursor.number()?;
             values.push(number.int64().map_err(|misfit| misfitting(misfit, &column.logical, &number))?);
             Ok(())
@@ -92,7 +92,11 @@ pub(in crate::decode) fn number_into(number: &Number<'_>, column: &mut Column) -
         Values::Int8(values) => small(number, values),
         Values::Int16(values) => small(number, values),
         Values::Int32(values) => small(number, values),
-        Values::Int64(values) | Values::Timestamp(values, _) => small(number, values),
+        Values::Int64(values) => small(number, values),
+        Values::Timestamp(values, unit) => match number.int64() {
+            Ok(count) if !text::is_instant(count, *unit) => Err(Misfit::OutOfRange),
+            count => count.map(|count| values.push(count)),
+        },
         Values::Float32(values) => number.float32().map(|value| values.push(value)),
         Values::Float64(values) => number.float64().map(|value| values.push(value)),
         Values::Decimal { values, precision, scale } => {
