@@ -441,6 +441,10 @@ fn a_broker_that_is_restarted_in_the_middle_costs_nothing() {
     writer.write(&rows(10..20)).unwrap();
     let error = writer.flush(Duration::from_millis(500)).expect_err("nobody acknowledges");
     assert_eq!(error.kind(), ErrorKind::Unavailable);
+    let mut committed = Positions::new();
+    advance(&mut committed, &blocks);
+    let error = source.commit_offsets(&committed).expect_err("nobody answers");
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
     kafka.start_again();
     kafka.produce("restarted", 2, numbers(1000..2000));
     let missing = 2000 - count(&blocks);
@@ -452,6 +456,11 @@ fn a_broker_that_is_restarted_in_the_middle_costs_nothing() {
     let mut committed = Positions::new();
     advance(&mut committed, &blocks);
     source.commit_offsets(&committed).unwrap();
+    assert_eq!(kafka.committed_offsets("restarted", "restarted", 2), [Some(1000), Some(1000)]);
+    kafka.stop();
+    let begin = Instant::now();
+    drop((readers, source));
+    assert!(begin.elapsed() < Duration::from_secs(30), "leaving without brokers took {:?}", begin.elapsed());
 }
 
 fn rows(range: std::ops::Range<i64>) -> RecordBatch {

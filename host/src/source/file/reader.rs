@@ -46,7 +46,7 @@ impl FileReader {
             .map_err(|error| identity::cannot_read(&job.path, error))?;
         let csv = self.work.format == Format::Csv;
         let framing = if csv { Framing::Csv } else { Framing::Lines };
-        let splitter = Splitter::new(content, framing, !self.work.follow);
+        let splitter = Splitter::new(content, framing, !self.work.follow, job.end);
         let may_grow = self.work.follow && job.compression != Compression::Plain;
         Ok(Body::Text(Box::new(Text::open(splitter, job, csv, may_grow)?)))
     }

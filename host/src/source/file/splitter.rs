@@ -71,12 +71,15 @@ pub(super) struct Splitter {
     /// So many bytes behind `start` hold no line end.
     searched: usize,
     found: Option<Found>,
+    /// The content is not read beyond it: a record ends there.
+    limit: i64,
     ended: bool,
     failure: Option<io::Error>,
 }
 
 impl Splitter {
-    pub fn new(content: Content, framing: Framing, take_unfinished: bool) -> Self {
+    /// Reads `content` up to its end, or to `limit`, at which a record ends.
+    pub fn new(content: Content, framing: Framing, take_unfinished: bool, limit: Option<i64>) -> Self {
         Self {
             base: content.position(),
             content,
@@ -87,6 +90,7 @@ impl Splitter {
             end: 0,
             searched: 0,
             found: None,
+            limit: limit.unwrap_or(i64::MAX),
             ended: false,
             failure: None,
         }
@@ -213,7 +217,9 @@ impl Splitter {
             return false;
         }
         self.make_room();
-        match self.content.read(&mut self.buffer[self.end..]) {
+        let left = usize::try_from(self.limit - self.content.position()).unwrap_or(0);
+        let room = (self.buffer.len() - self.end).min(left);
+        match self.content.read(&mut self.buffer[self.end..self.end + room]) {
             Ok(0) => {
                 self.ended = true;
                 false
@@ -299,7 +305,7 @@ mod tests {
         std::fs::write(file.path(), content).unwrap();
         let opened = File::open(file.path()).unwrap();
         let content = Content::open(opened, Compression::Plain, Arc::default()).unwrap();
-        (file, Splitter::new(content, framing, take_unfinished))
+        (file, Splitter::new(content, framing, take_unfinished, None))
     }
 
     fn records(content: &[u8], framing: Framing, take_unfinished: bool) -> Vec<(i64, String)> {

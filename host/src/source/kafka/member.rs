@@ -8,7 +8,7 @@
 //! A host is a static member by its id: after a crash it is let in at once instead of after its old session's end. When
 //! somebody else is listed in the group it joins under no id, so that it leaves at once when it refuses.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -16,16 +16,20 @@ use std::time::{Duration, Instant};
 
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext};
-use rdkafka::error::KafkaError;
+use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::types::{RDKafkaErrorCode, RDKafkaRespErr};
 use rdkafka::{ClientContext, Offset, TopicPartitionList};
 
 use crate::error::{Error, ErrorKind, Result};
 
 use super::client::{ClientLog, away, not_created};
+use super::topic::known_offsets;
 
 /// How long the thread sleeps in a poll at most: the delay of a stop.
 const POLL: Duration = Duration::from_millis(100);
+
+/// The longest wait for the answer to a commit.
+const COMMIT: Duration = Duration::from_secs(10);
 
 /// What the group dealt out, as the thread that polls sees it.
 #[derive(Default)]
@@ -38,6 +42,15 @@ struct State {
     shared: bool,
     /// The group refuses us for good.
     refused: Option<String>,
+    /// The last answer to a commit, and which offsets it is about.
+    commit_answer: Option<(BTreeMap<i32, i64>, Result<(), KafkaError>)>,
+}
+
+impl State {
+    /// Whether the group has not answered yet.
+    fn is_waiting(&self) -> bool {
+        self.assigned.is_none() && self.refused.is_none() && !self.shared
+    }
 }
 
 struct MemberContext {
@@ -77,6 +90,11 @@ impl ClientContext for MemberContext {
 }
 
 impl ConsumerContext for MemberContext {
+    fn commit_callback(&self, result: KafkaResult<()>, offsets: &TopicPartitionList) {
+        self.state().commit_answer = Some((known_offsets(offsets), result));
+        self.changed.notify_all();
+    }
+
     /// Takes what is dealt out, and reads none of it: that is the workers' part.
     fn rebalance(&self, consumer: &BaseConsumer<Self>, event: RDKafkaRespErr, dealt: &mut TopicPartitionList) {
         let taken = event == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS;
@@ -179,10 +197,9 @@ impl Member {
         let thread = std::thread::Builder::new().name("kafka-member".to_owned()).spawn(poll);
         self.thread = Some(thread.map_err(|error| unavailable(error.to_string()))?);
         let context = self.consumer.context();
-        let waiting = |state: &mut State| state.assigned.is_none() && state.refused.is_none() && !state.shared;
-        let waited = context.changed.wait_timeout_while(context.state(), timeout, waiting);
+        let waited = context.changed.wait_timeout_while(context.state(), timeout, |state| state.is_waiting());
         let state = waited.unwrap_or_else(PoisonError::into_inner).0;
-        let (answered, rounds) = (!waiting_for(&state), state.rounds);
+        let (answered, rounds) = (!state.is_waiting(), state.rounds);
         drop(state);
         if !answered {
             return Err(away(context.log.owner(), &self.brokers, timeout, &context.log)
@@ -192,7 +209,7 @@ impl Member {
         self.check_state()
     }
 
-    /// Whether the group still is ours alone. `others` is asked for the number of members when partitions were dealt out
+    /// Whether the group still is ours alone. `members` is asked for their number when partitions were dealt out
     /// since the last time.
     pub fn check(&self, members: impl FnOnce() -> Option<usize>) -> Result<()> {
         self.check_state()?;
@@ -236,18 +253,30 @@ impl Member {
             Error::new(ErrorKind::Unavailable, format!("{owner}: offsets of group {:?} not committed", self.group))
                 .caused_by(error)
         };
-        let mut list = TopicPartitionList::new();
-        for (partition, offset) in offsets {
-            list.add_partition_offset(&self.topic, partition, Offset::Offset(offset)).map_err(failed)?;
-        }
-        if list.count() == 0 {
+        let offsets: BTreeMap<i32, i64> = offsets.collect();
+        if offsets.is_empty() {
             return Ok(());
         }
-        match self.consumer.commit(&list, CommitMode::Sync) {
-            Err(error) if error.rdkafka_error_code() == Some(RDKafkaErrorCode::FencedInstanceId) => {
+        let mut list = TopicPartitionList::new();
+        for (partition, offset) in &offsets {
+            list.add_partition_offset(&self.topic, *partition, Offset::Offset(*offset)).map_err(failed)?;
+        }
+        // A synchronous commit would wait for as long as the brokers are away.
+        self.consumer.commit(&list, CommitMode::Async).map_err(failed)?;
+        let context = self.consumer.context();
+        let unanswered =
+            |state: &mut State| state.commit_answer.as_ref().is_none_or(|(answered, _)| *answered != offsets);
+        let waited = context.changed.wait_timeout_while(context.state(), COMMIT, unanswered);
+        let (mut state, time) = waited.unwrap_or_else(PoisonError::into_inner);
+        let answer = if time.timed_out() { None } else { state.commit_answer.take() };
+        drop(state);
+        match answer {
+            Some((_, Ok(()))) => Ok(()),
+            Some((_, Err(error))) if error.rdkafka_error_code() == Some(RDKafkaErrorCode::FencedInstanceId) => {
                 Err(self.refused(&error.to_string()))
             }
-            other => other.map_err(failed),
+            Some((_, Err(error))) => Err(failed(error)),
+            None => Err(away(context.log.owner(), &self.brokers, COMMIT, &context.log)),
         }
     }
 
@@ -266,10 +295,6 @@ impl Member {
         Error::new(ErrorKind::Config, format!("{owner}: group {:?} refuses this host: {reason}", self.group))
             .help("does another process run with this data folder, or has the user no right to READ the group?")
     }
-}
-
-fn waiting_for(state: &State) -> bool {
-    state.assigned.is_none() && state.refused.is_none() && !state.shared
 }
 
 fn take_error(consumer: &BaseConsumer<MemberContext>, error: &KafkaError) {

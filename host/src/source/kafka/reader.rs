@@ -178,6 +178,9 @@ impl Block {
 /// The next block of a partition from what has arrived; none when nothing has.
 fn fill(part: &mut Part, bounds: &BatchSettings, wanted: Wanted, topic: &str) -> Result<Option<Records>> {
     let rows = bounds.rows.max(1);
+    if part.queue.peek().is_none() && !part.queue.refill(rows) {
+        return Ok(None);
+    }
     let mut block = Block::new(part.last_rows, part.last_bytes, wanted);
     while block.values.len() < rows && !part.is_done() {
         let Some(message) = part.queue.peek() else {
