@@ -1,0 +1,5 @@
+struct Nothing;
+
+millstream_sdk::export!(Nothing);
+
+fn main() {}

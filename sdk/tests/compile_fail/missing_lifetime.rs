@@ -1,0 +1,8 @@
+use millstream_sdk::prelude::*;
+
+#[derive(Input)]
+struct Click {
+    url: &str,
+}
+
+fn main() {}
