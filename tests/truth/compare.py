@@ -1,13 +1,13 @@
 """Holds a lake against the truth: DuckDB's SQL (flights.sql, clicks.sql) over the same raw input.
 
-    python3 tests/truth/compare.py flights --lake examples/flights/lake
-    python3 tests/truth/compare.py clicks --lake LAKE --events 'clicks.jsonl.zst' --data FOLDER_OF_TABLES
+    tests/truth/compare.sh flights --lake examples/flights/lake
+    tests/truth/compare.sh clicks --lake LAKE --events 'clicks.jsonl.zst' --data FOLDER_OF_TABLES
         [--summary SUMMARY.json]
 
 Each output must hold the expected rows, each as often as expected (EXCEPT ALL, both ways), in columns of the expected
 names and types; the rejects must be as many as expected for each reason; with a run's summary, so must its counts of
-records read, of rejected and of filtered rows. Prints every difference and exits with 1 when there is one. Needs `pip install
-duckdb`; tests/truth/python names a Python that has it, and makes one where there is none.
+records read, of rejected and of filtered rows. Prints every difference and exits with 1 when there is one. compare.sh
+runs it with a Python that has DuckDB.
 """
 
 import argparse
