@@ -50,6 +50,12 @@ impl Error {
         self
     }
 
+    /// Says where it happened, in front of the message: `dimension "users": ..`.
+    pub fn within(mut self, place: impl fmt::Display) -> Self {
+        self.message = format!("{place}: {}", self.message);
+        self
+    }
+
     /// What has to be done about it.
     pub fn kind(&self) -> ErrorKind {
         self.kind

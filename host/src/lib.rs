@@ -2,14 +2,24 @@
 //!
 //! `source` -> `decode` -> `dimension` -> `plugin` -> `stage` -> `output` -> `commit`,
 //! with `config` and `plan` before them and `pipeline` and `service` around them.
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
+pub mod cli;
+pub mod clock;
+pub mod commit;
 pub mod config;
 pub mod contract;
+pub mod decode;
+pub mod dimension;
 pub mod disk;
 pub mod error;
 pub mod generate;
+pub mod output;
+pub mod pipeline;
 pub mod plan;
+pub mod plugin;
 pub mod record;
 pub mod schema;
+pub mod service;
 pub mod source;
+pub mod stage;

@@ -1,5 +1,22 @@
 //! The plan: the checked pipeline. Which columns flow where, each stage's digest and config. Numbered; it changes only
 //! between epochs. The plan knows contracts, never how a plugin runs.
+//!
+//! `build` walks the tree from the sources and asks each stage for its contract; `contract` holds a contract against
+//! what is there; `output` does so for outputs; `prune` walks back and leaves out what nobody needs; `draw` shows the
+//! result; `swap` says whether a plan may take another's place while the stream runs.
+
+mod build;
+mod contract;
+mod draw;
+mod names;
+mod output;
+mod prune;
+mod swap;
+
+#[cfg(test)]
+mod tests;
+
+pub use build::{Planned, Refused, build};
 
 use std::sync::Arc;
 
@@ -41,9 +58,10 @@ pub enum Place {
 pub struct PlannedSource {
     /// The source's name.
     pub name: Arc<str>,
-    /// For each of the source's columns in the pipeline file, whether some stage or output needs it.
+    /// For each of the source's columns in the pipeline file, whether some stage or output needs it; with
+    /// `unknown = { keep = .. }` one entry more, for that column.
     pub needed: Vec<bool>,
-    /// The decoded columns: the needed ones, in the file's order.
+    /// The decoded columns: the needed ones, in the file's order, the one of kept unknown fields last.
     pub columns: Vec<Column>,
 }
 
@@ -78,7 +96,7 @@ pub struct Flow {
 pub enum Origin {
     /// It is passed through: index into `PlannedStage::input`.
     Input(usize),
-    /// The stage made it: index into the contract's `writes`, or into a native lookup's `add`.
+    /// The stage made it: index into the contract's `writes`, or into a native lookup's `PlannedLookup::columns`.
     Made(usize),
 }
 
@@ -96,7 +114,7 @@ pub enum Work {
 pub struct PlannedPlugin {
     /// The SHA-256 of the plugin's bytes, in lower-case hex.
     pub digest: Arc<str>,
-    /// `config` as JSON text.
+    /// `config` as JSON text; its secrets are in clear, so it is not for logs.
     pub config: Arc<str>,
     /// What it was told at `configure` (in its own names).
     pub given: Given,
@@ -106,7 +124,8 @@ pub struct PlannedPlugin {
     pub reads: Vec<usize>,
     /// The contract's lookups, resolved.
     pub lookups: Vec<PlannedLookup>,
-    /// The dimensions that get-many may read: the plugin's name for it, and its index.
+    /// The dimensions that get-many may read: the plugin's name for it, and its index. Those of `tables` in the pipeline
+    /// file; when it has none, those of the contract's lookups.
     pub granted: Vec<(String, usize)>,
 }
 
@@ -117,7 +136,8 @@ pub struct PlannedLookup {
     pub table: usize,
     /// For each part of the table's key the index into `PlannedStage::input`.
     pub key: Vec<usize>,
-    /// The table's columns (indexes into `Table::columns`).
+    /// The table's columns (indexes into `Table::columns`): of a plugin's lookup all that its contract asks for, in that
+    /// order; of a native one those of `add` that somebody below needs.
     pub columns: Vec<usize>,
     /// What becomes of a row whose key is not there; a plugin's own lookups always say `Null`.
     pub missing: Missing,
@@ -136,4 +156,22 @@ pub struct PlannedOutput {
     pub take: Vec<usize>,
     /// Its columns.
     pub columns: Vec<Column>,
+}
+
+impl Plan {
+    /// The columns of the batches at a place; all routes of a stage have the same.
+    pub fn columns_at(&self, place: Place) -> Vec<Column> {
+        match place {
+            Place::Source(source) => self.sources[source].columns.clone(),
+            Place::Stage(stage) | Place::Route { stage, .. } => {
+                self.stages[stage].output.iter().map(|flow| flow.column.clone()).collect()
+            }
+        }
+    }
+
+    /// Whether a stage or an output reads from a source; of one that nobody reads nothing is decoded.
+    pub fn reads_source(&self, source: usize) -> bool {
+        let from = Place::Source(source);
+        self.stages.iter().any(|stage| stage.from == from) || self.outputs.iter().any(|output| output.from == from)
+    }
 }

@@ -1,5 +1,9 @@
 //! Where records come from: files and Kafka.
 
+mod block;
+pub mod file;
+pub mod kafka;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -52,6 +56,13 @@ impl Ranges {
         &self.0
     }
 
+    /// Makes one range of all, from the first start to the last end.
+    pub fn close_gaps(&mut self) {
+        if let (Some(first), Some(last)) = (self.0.first(), self.0.last()) {
+            self.0 = vec![(first.0, last.1)];
+        }
+    }
+
     /// The end of the last range: for a partition that is read in order, where to go on.
     pub fn end(&self) -> Option<i64> {
         self.0.last().map(|range| range.1)
@@ -76,6 +87,19 @@ pub struct Position {
     pub ranges: Ranges,
     /// For files.
     pub file: Option<FileIdentity>,
+}
+
+impl Position {
+    /// Notes that a block was taken. A Kafka partition is read in order, so the offsets between two blocks (transaction
+    /// markers, compacted records) count as read; a file's blocks may come from several workers in any order.
+    pub fn advance(&mut self, records: &Records) {
+        let Some(first) = records.offsets.first() else { return };
+        let start = match self.ranges.end() {
+            Some(end) if self.file.is_none() => end.min(*first),
+            _ => *first,
+        };
+        self.ranges.add(start, records.next_offset);
+    }
 }
 
 /// What was read of every partition of every source.

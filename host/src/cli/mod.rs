@@ -1,0 +1,152 @@
+//! The command line. Results go to stdout, everything else to stderr; exit codes: 0 done, 1 failed, 2 wrong usage.
+
+mod check;
+mod infer;
+mod plugin;
+mod preview;
+mod run;
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+use tracing_subscriber::EnvFilter;
+
+use crate::config::{self, Pipeline};
+use crate::error::{Error, ErrorKind};
+use crate::service::Failure;
+
+/// Reads events from Kafka or files, takes them through stages that are sandboxed WebAssembly plugins and lookups in
+/// dimension tables, and writes Parquet. A stage is replaced while the stream runs; a bad row never stops it; a crash
+/// never loses or doubles one.
+#[derive(Parser)]
+#[command(name = "millstream", version, max_term_width = 110, after_help = "\
+A first round:
+  millstream infer events.jsonl                  propose the columns of a source
+  millstream check pipeline.toml                 find every mistake and draw the plan
+  millstream preview pipeline.toml -n 20         see rows after each stage; nothing is written
+  millstream run pipeline.toml --until-caught-up run to the end of the input
+  millstream run pipeline.toml --follow          go on for good; save a plugin's file to swap it while it runs
+
+docs/pipeline.md describes the pipeline file, docs/plugins.md how to write a plugin.")]
+struct Cli {
+    /// What is logged to stderr, such as `info`, `warn` or `millstream=debug`; default `info` for `run`, else `warn`.
+    #[arg(long, global = true, env = "MILLSTREAM_LOG", value_name = "FILTER")]
+    log: Option<String>,
+    /// Log as JSON, a line an event.
+    #[arg(long, global = true)]
+    log_json: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run a pipeline.
+    Run(run::Run),
+    /// Find every problem of a pipeline file and its plugins' contracts at once, and draw the plan.
+    Check(check::Check),
+    /// Propose a source's columns from real records.
+    Infer(infer::Infer),
+    /// Show rows after each stage as tables; commits nothing, joins no consumer group.
+    Preview(preview::Preview),
+    /// Build and inspect plugins.
+    #[command(subcommand)]
+    Plugin(plugin::Plugin),
+    /// Make data for trying things out.
+    #[command(subcommand)]
+    Generate(Generate),
+}
+
+#[derive(Subcommand)]
+enum Generate {
+    /// Clicks with users, urls and devices, for examples/clicks: seeded, the same bytes for the same settings.
+    Clicks(crate::generate::ClicksSettings),
+}
+
+/// The pipeline that a command works on.
+#[derive(Args)]
+struct PipelineArgs {
+    /// The pipeline file.
+    #[arg(value_name = "PIPELINE.toml")]
+    pipeline: PathBuf,
+    /// Override a key of the pipeline file, such as `--set source.clicks.file.path=clicks.jsonl`.
+    #[arg(long = "set", value_name = "KEY=VALUE", value_parser = parse_override)]
+    overrides: Vec<(String, String)>,
+}
+
+impl PipelineArgs {
+    fn read(&self) -> Result<Pipeline, Failure> {
+        let environment = |name: &str| std::env::var(name).ok();
+        Ok(config::read(&self.pipeline, &self.overrides, &environment)?)
+    }
+}
+
+fn parse_override(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.trim().is_empty() => Ok((key.trim().to_owned(), value.to_owned())),
+        _ => Err("it has the form KEY=VALUE, such as `epoch.interval=1s`".to_owned()),
+    }
+}
+
+/// Stdout went away (`millstream check | head`).
+impl From<std::io::Error> for Failure {
+    fn from(error: std::io::Error) -> Self {
+        Self::Error(Error::new(ErrorKind::Storage, "the result cannot be written").caused_by(error))
+    }
+}
+
+/// Runs the command line of this process.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    start_log(&cli);
+    let done = match &cli.command {
+        Command::Run(command) => command.run(),
+        Command::Check(command) => command.run(),
+        Command::Infer(command) => command.run(),
+        Command::Preview(command) => command.run(),
+        Command::Plugin(command) => command.run(),
+        Command::Generate(Generate::Clicks(settings)) => generate_clicks(settings),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            // When stderr is gone as well, the exit code is all that is left to say.
+            let _ = report(&failure);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn generate_clicks(settings: &crate::generate::ClicksSettings) -> Result<(), Failure> {
+    let summary = crate::generate::run(settings)?;
+    Ok(write!(std::io::stdout().lock(), "{summary}")?)
+}
+
+fn report(failure: &Failure) -> std::io::Result<()> {
+    let mut stderr = std::io::stderr().lock();
+    match failure {
+        Failure::Problems(problems) => writeln!(stderr, "{}", problems.render(colours())),
+        Failure::Error(error) => {
+            writeln!(stderr, "error: {error}")?;
+            match error.way_out() {
+                Some(help) => writeln!(stderr, "help:  {help}"),
+                None => Ok(()),
+            }
+        }
+    }
+}
+
+/// Whether stderr is a terminal that wants colours.
+fn colours() -> bool {
+    use std::io::IsTerminal;
+    std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none()
+}
+
+fn start_log(cli: &Cli) {
+    let default = if matches!(cli.command, Command::Run(_)) { "info" } else { "warn" };
+    let filter = EnvFilter::new(cli.log.as_deref().unwrap_or(default));
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colours());
+    if cli.log_json { log.json().init() } else { log.with_target(false).init() }
+}

@@ -1,0 +1,339 @@
+//! The commit of epochs, one after the other, and the way back after a crash. The steps and their promise: see `super`.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::folder::Host;
+use super::log::{CommitLog, Last};
+use super::record::{CommitRecord, PlanStamp, RECORD_VERSION};
+use crate::clock::Clock;
+use crate::disk::Disk;
+use crate::error::{Error, ErrorKind, Result};
+use crate::output::Token;
+use crate::pipeline::Counts;
+use crate::source::Positions;
+
+/// The steps of a commit, in order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Step {
+    /// All outputs are staged and synced.
+    Prepared,
+    /// The record is in the log, not synced.
+    Written,
+    /// The log is synced: the epoch is true.
+    Committed,
+    /// The epoch's files have their final names.
+    Published,
+    /// The epoch's manifests name its files.
+    Manifested,
+    /// The finished mark is in the log.
+    Finished,
+}
+
+impl Step {
+    /// Every step, in order.
+    pub const ALL: [Self; 6] =
+        [Self::Prepared, Self::Written, Self::Committed, Self::Published, Self::Manifested, Self::Finished];
+
+    /// The step's name in logs and on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Prepared => "prepared",
+            Self::Written => "written",
+            Self::Committed => "committed",
+            Self::Published => "published",
+            Self::Manifested => "manifested",
+            Self::Finished => "finished",
+        }
+    }
+}
+
+/// What epochs are committed with.
+pub struct Settings {
+    /// Where the log and the lake lie.
+    pub disk: Arc<dyn Disk>,
+    /// For the record's time.
+    pub clock: Arc<dyn Clock>,
+    /// The data folder.
+    pub folder: PathBuf,
+    /// Who commits.
+    pub host: Host,
+    /// By output (rejects among them) the folder of its Parquet files.
+    pub lakes: BTreeMap<String, PathBuf>,
+    /// Called behind each step of each epoch: tests kill the process there.
+    pub reached: Box<dyn Fn(Step, u64) + Send>,
+}
+
+/// What the next start finds.
+#[derive(Debug, Default)]
+pub struct Recovered {
+    /// Whether there was a commit at all.
+    pub plan: Option<PlanStamp>,
+    /// What was read.
+    pub positions: Positions,
+    /// What each output staged with the last commit; its spool is what still waits.
+    pub outputs: BTreeMap<String, Token>,
+    /// Files that the last commit named and that had not got their final names.
+    pub published_files: usize,
+    /// Files that no commit named.
+    pub deleted_files: usize,
+}
+
+/// Commits epochs.
+pub struct Epochs {
+    settings: Settings,
+    log: CommitLog,
+    last: Option<CommitRecord>,
+}
+
+impl Epochs {
+    /// Reads the log, publishes what was committed and not finished, and deletes what no commit names.
+    pub fn open(settings: Settings) -> Result<(Self, Recovered)> {
+        let (log, last) = CommitLog::open(Arc::clone(&settings.disk), &settings.folder)?;
+        let mut epochs = Self { settings, log, last: None };
+        let mut recovered = Recovered::default();
+        if let Some(Last { record, finished }) = last {
+            epochs.check(&record)?;
+            if !finished {
+                tracing::info!(epoch = record.epoch, "recovery: the last epoch was committed and not finished: publishing it");
+                recovered.published_files = epochs.publish(&record)?;
+                epochs.log.finish(record.epoch)?;
+            }
+            recovered.plan = Some(record.plan.clone());
+            recovered.positions = record.positions.clone();
+            recovered.outputs = record.outputs.clone();
+            epochs.last = Some(record);
+        }
+        recovered.deleted_files = epochs.delete_leftovers()?;
+        tracing::info!(
+            epoch = epochs.last.as_ref().map_or(0, |last| last.epoch),
+            published_files = recovered.published_files,
+            deleted_files = recovered.deleted_files,
+            "recovery: done"
+        );
+        Ok((epochs, recovered))
+    }
+
+    fn check(&self, record: &CommitRecord) -> Result<()> {
+        let folder = self.settings.folder.display();
+        if record.version > RECORD_VERSION {
+            return Err(Error::new(
+                ErrorKind::Config,
+                format!("the last commit in {folder} has version {}, this millstream knows up to {RECORD_VERSION}", record.version),
+            )
+            .help("run a millstream at least as new as the one that wrote it"));
+        }
+        if record.host != self.settings.host.id {
+            return Err(Error::new(
+                ErrorKind::Config,
+                format!("the commit log in {folder} is host {}'s, but the folder is host {}'s", record.host, self.settings.host.id),
+            )
+            .help("files of two data folders were mixed: restore the folder as a whole"));
+        }
+        Ok(())
+    }
+
+    /// The number of the epoch that is committed next.
+    pub fn next_epoch(&self) -> u64 {
+        self.last.as_ref().map_or(1, |last| last.epoch + 1)
+    }
+
+    /// The last commit.
+    pub fn last(&self) -> Option<&CommitRecord> {
+        self.last.as_ref()
+    }
+
+    /// All rows since the data folder exists.
+    pub fn totals(&self) -> Counts {
+        self.last.as_ref().map(|last| last.totals.clone()).unwrap_or_default()
+    }
+
+    /// Makes an epoch true and publishes it. `read` is what the workers read in this epoch, `outputs` what they staged.
+    pub fn commit(
+        &mut self,
+        plan: &PlanStamp,
+        read: &Positions,
+        outputs: BTreeMap<String, Token>,
+        counts: Counts,
+    ) -> Result<&CommitRecord> {
+        let record = self.record(plan, read, outputs, counts);
+        check_rows(&record)?;
+        let epoch = record.epoch;
+        let reached = |epochs: &Self, step| (epochs.settings.reached)(step, epoch);
+        reached(self, Step::Prepared);
+        self.log.write(&record)?;
+        reached(self, Step::Written);
+        self.log.commit()?;
+        reached(self, Step::Committed);
+        self.publish_files(&record)?;
+        reached(self, Step::Published);
+        self.write_manifests(&record)?;
+        reached(self, Step::Manifested);
+        self.log.finish(epoch)?;
+        reached(self, Step::Finished);
+        let obsolete: Vec<PathBuf> = record.outputs.values().flat_map(|token| token.obsolete.clone()).collect();
+        self.last = Some(record);
+        obsolete.iter().try_for_each(|path| self.remove(path))?;
+        self.last.as_ref().ok_or_else(|| Error::new(ErrorKind::Internal, "the commit that was just made is gone"))
+    }
+
+    fn record(
+        &self,
+        plan: &PlanStamp,
+        read: &Positions,
+        outputs: BTreeMap<String, Token>,
+        counts: Counts,
+    ) -> CommitRecord {
+        let mut positions = self.last.as_ref().map(|last| last.positions.clone()).unwrap_or_default();
+        for (partition, more) in read {
+            let position = positions.entry(partition.clone()).or_default();
+            more.ranges.as_slice().iter().for_each(|&(start, end)| position.ranges.add(start, end));
+            match &more.file {
+                Some(_) => position.file.clone_from(&more.file),
+                // Read in order by one worker: what no record came from lies behind us too (transaction markers, compacted records).
+                None => position.ranges.close_gaps(),
+            }
+        }
+        let mut totals = self.totals();
+        totals.merge(&counts);
+        let mut closed = self.last.as_ref().map(|last| last.closed_rows.clone()).unwrap_or_default();
+        for (output, token) in &outputs {
+            *closed.entry(output.clone()).or_default() += token.closed_rows() + token.acknowledged_rows;
+        }
+        CommitRecord {
+            version: RECORD_VERSION,
+            host: self.settings.host.id.clone(),
+            incarnation: self.settings.host.incarnation,
+            epoch: self.next_epoch(),
+            committed_at_ms: self.settings.clock.now_ms(),
+            plan: plan.clone(),
+            positions,
+            outputs,
+            counts,
+            totals,
+            closed_rows: closed,
+        }
+    }
+
+    fn publish(&self, record: &CommitRecord) -> Result<usize> {
+        let moved = self.publish_files(record)?;
+        self.write_manifests(record)?;
+        Ok(moved)
+    }
+
+    /// Gives the record's files their final names; those that have them already are done.
+    fn publish_files(&self, record: &CommitRecord) -> Result<usize> {
+        let disk = &self.settings.disk;
+        let mut folders = BTreeSet::new();
+        let mut moved = 0;
+        for file in record.outputs.values().flat_map(|token| &token.files) {
+            let failed = |error| storage(&file.published, "cannot be published", error);
+            if disk.size_bytes(&file.staged).map_err(failed)?.is_some() {
+                disk.rename(&file.staged, &file.published).map_err(failed)?;
+                moved += 1;
+            } else if disk.size_bytes(&file.published).map_err(failed)? != Some(file.bytes) {
+                return Err(Error::new(
+                    ErrorKind::Storage,
+                    format!(
+                        "epoch {} committed {}, but neither it nor its staged file {} is there whole",
+                        record.epoch,
+                        file.published.display(),
+                        file.staged.display()
+                    ),
+                )
+                .help("restore the file, or take the positions back before this epoch; nothing was changed"));
+            }
+            folders.extend(file.published.parent().map(Path::to_path_buf));
+            folders.extend(file.staged.parent().map(Path::to_path_buf));
+        }
+        for folder in folders {
+            disk.sync_folder(&folder).map_err(|error| storage(&folder, "cannot be synced", error))?;
+        }
+        Ok(moved)
+    }
+
+    /// One manifest for each output that got files: the whole view of what the epoch added.
+    fn write_manifests(&self, record: &CommitRecord) -> Result<()> {
+        for (output, token) in record.outputs.iter().filter(|(_, token)| !token.files.is_empty()) {
+            let Some(lake) = self.settings.lakes.get(output) else { continue };
+            let folder = lake.join("_manifest");
+            let path = folder.join(format!("{}-{:010}.json", record.host, record.epoch));
+            let manifest = serde_json::json!({
+                "host": record.host, "epoch": record.epoch, "plan": record.plan, "output": output,
+                "committed_at_ms": record.committed_at_ms,
+                "files": token.files.iter().map(|file| serde_json::json!({
+                    "path": file.published.strip_prefix(lake).unwrap_or(&file.published), "rows": file.rows, "bytes": file.bytes,
+                })).collect::<Vec<_>>(),
+            });
+            self.write_whole(&path, manifest.to_string().as_bytes())
+                .map_err(|error| storage(&path, "cannot be written", error))?;
+        }
+        Ok(())
+    }
+
+    fn write_whole(&self, path: &Path, content: &[u8]) -> std::io::Result<()> {
+        let fresh = path.with_extension("json.new");
+        let mut file = self.settings.disk.create(&fresh)?;
+        file.write_all(content)?;
+        file.sync()?;
+        drop(file);
+        self.settings.disk.rename(&fresh, path)?;
+        self.settings.disk.sync_folder(path.parent().unwrap_or(Path::new("/")))
+    }
+
+    /// Deletes everything in this host's staging that the last commit does not name.
+    fn delete_leftovers(&self) -> Result<usize> {
+        let waiting = self.waiting_spool();
+        let mut deleted = 0;
+        for lake in self.settings.lakes.values().collect::<BTreeSet<_>>() {
+            let staging = staging_folder(lake, &self.settings.host);
+            let files =
+                self.settings.disk.files_below(&staging).map_err(|error| storage(&staging, "cannot be listed", error))?;
+            for path in files.into_iter().filter(|path| !waiting.contains(path)) {
+                self.remove(&path)?;
+                deleted += 1;
+            }
+        }
+        Ok(deleted)
+    }
+
+    fn waiting_spool(&self) -> BTreeSet<PathBuf> {
+        self.last.iter().flat_map(|record| record.outputs.values()).flat_map(Token::spool_files).collect()
+    }
+
+    fn remove(&self, path: &Path) -> Result<()> {
+        self.settings.disk.remove(path).map_err(|error| storage(path, "cannot be removed", error))
+    }
+}
+
+/// What the workers counted as written is what lies in closed files, by their footers, and in the spool.
+fn check_rows(record: &CommitRecord) -> Result<()> {
+    let waiting = |output: &String| record.outputs.get(output).map_or(0, Token::waiting_rows);
+    let rejected = (crate::output::REJECTS.to_owned(), record.totals.total_rejected());
+    let written = record.totals.out.iter().map(|(output, rows)| (output.clone(), *rows)).chain([rejected]);
+    for (output, rows) in written {
+        let closed = record.closed_rows.get(&output).copied().unwrap_or(0);
+        if closed + waiting(&output) != rows {
+            return Err(Error::new(
+                ErrorKind::Internal,
+                format!(
+                    "epoch {}: output \"{output}\" was given {rows} rows in all, but closed files hold {closed} and the spool {}",
+                    record.epoch,
+                    waiting(&output)
+                ),
+            )
+            .help("the epoch is not committed; please report this with the pipeline file"));
+        }
+    }
+    Ok(())
+}
+
+/// Where a host stages files for one lake: on the lake's file system, out of the sight of globs.
+pub fn staging_folder(lake: &Path, host: &Host) -> PathBuf {
+    lake.join(".staging").join(&host.id)
+}
+
+fn storage(path: &Path, what: &str, error: std::io::Error) -> Error {
+    Error::new(ErrorKind::Storage, format!("{} {what}", path.display())).caused_by(error)
+}

@@ -1,0 +1,28 @@
+//! Epochs and their commit. Promise: every row of an epoch is in the lake exactly once, or the epoch never was.
+//!
+//! All workers stand between two batches when an epoch ends, and each has prepared: what it wrote since the last commit
+//! is on disk and synced, either in whole files under a staged name or in the spool. Then, in this order:
+//!
+//! | step | what it does | a crash right behind it leaves | what the next start does |
+//! |---|---|---|---|
+//! | prepared | outputs are staged and synced | staged files that no record names | deletes them, reads from the last commit's positions |
+//! | written | the record is in the log, not synced | a record that is whole, or torn | whole: as committed; torn: cuts it off, then as prepared |
+//! | committed | the log is synced | staged files that the record names | publishes them |
+//! | published | files have their final names, folders are synced | all files, no manifest | publishes again: a file that has its name already is done |
+//! | manifested | the epoch's manifest names its files | a log without the finished mark | publishes again, which changes nothing |
+//! | finished | the mark is in the log | leftovers in staging | deletes them |
+//!
+//! A record names every file and every part of the spool that the epoch needs, with length and checksum; positions and
+//! files are in one record, so neither is ever true without the other. Epoch n + 1 is written only behind the finished
+//! mark of n. Publishing renames within a file system, so a file is whole under its final name or not there.
+
+#[cfg(test)]
+mod crash_tests;
+mod epochs;
+mod folder;
+mod log;
+mod record;
+
+pub use epochs::{Epochs, Recovered, Settings, Step, staging_folder};
+pub use folder::{DataFolder, Host};
+pub use record::{CommitRecord, PlanStamp};

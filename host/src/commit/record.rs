@@ -1,0 +1,67 @@
+//! What one commit says. Its form is versioned: a record of a later version than this host knows is refused.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::output::Token;
+use crate::pipeline::Counts;
+use crate::source::Positions;
+
+/// The version that this host writes.
+pub const RECORD_VERSION: u32 = 1;
+
+/// The one record that makes an epoch true.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CommitRecord {
+    /// [`RECORD_VERSION`].
+    pub version: u32,
+    /// The id of the host's data folder.
+    pub host: String,
+    /// Counts the starts of this host.
+    pub incarnation: u64,
+    /// Counts the commits of this host, from 1.
+    pub epoch: u64,
+    /// The wall clock at the commit, in ms since 1970-01-01 UTC; nothing depends on it.
+    pub committed_at_ms: i64,
+    /// The plan that made the epoch.
+    pub plan: PlanStamp,
+    /// Everything that was read since the data folder exists.
+    #[serde(with = "positions_as_list")]
+    pub positions: Positions,
+    /// What each output staged; rejects among them under `rejects`.
+    pub outputs: BTreeMap<String, Token>,
+    /// This epoch's rows.
+    pub counts: Counts,
+    /// All rows since the data folder exists.
+    pub totals: Counts,
+    /// By output, rows of all files that were ever closed, from their footers, and rows that a topic acknowledged.
+    pub closed_rows: BTreeMap<String, u64>,
+}
+
+/// What identifies a plan in commits, in footers and across restarts.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlanStamp {
+    /// Its number.
+    pub number: u64,
+    /// SHA-256 over everything that decides what a row becomes: two plans with the same fingerprint are the same plan.
+    pub fingerprint: String,
+    /// Stage -> digest of its plugin.
+    pub digests: BTreeMap<String, String>,
+}
+
+/// JSON has no maps with keys of two parts.
+mod positions_as_list {
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    use crate::record::Partition;
+    use crate::source::{Position, Positions};
+
+    pub(super) fn serialize<S: Serializer>(positions: &Positions, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(positions.iter())
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Positions, D::Error> {
+        Ok(Vec::<(Partition, Position)>::deserialize(deserializer)?.into_iter().collect())
+    }
+}

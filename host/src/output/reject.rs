@@ -1,0 +1,381 @@
+//! Rejects: rows and records that were refused, with what is needed to judge them and to feed them in again. Always the
+//! same columns, whatever the pipeline: `docs/outputs.md` has them.
+//!
+//! What a reject says depends on the record and on the plan only, never on the clock or on how often the epoch was run:
+//! two runs over the same input make the same rejects.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arrow::array::{
+    Array, ArrayRef, AsArray, BinaryBuilder, Int64Builder, RecordBatch, StringBuilder, TimestampMillisecondBuilder,
+    UInt32Array,
+};
+use arrow::compute::take_record_batch;
+use arrow::datatypes::{DataType, Field, Int64Type, Schema, TimestampMillisecondType};
+use arrow::error::ArrowError;
+use arrow::json::WriterBuilder;
+use arrow::json::writer::LineDelimited;
+use millstream_sdk::LogicalType;
+use serde_json::{Map, Value};
+
+use super::partition::uuid_text;
+use crate::config::{Compression, ParquetOutput};
+use crate::error::{Error, ErrorKind, Result};
+use crate::record::{Batch, Headers, Payload, Records, Refusal};
+use crate::schema::Column;
+
+/// A batch of rejects holds at most about this much of records: a large record of which many rows were refused stands in
+/// each of them.
+const BATCH_BYTES: usize = 64 << 20;
+
+/// The stage that refused rows.
+#[derive(Clone, Copy, Debug)]
+pub struct RefusedBy<'a> {
+    /// Its name.
+    pub stage: &'a str,
+    /// Its plugin's SHA-256; none for a native stage.
+    pub digest: Option<&'a str>,
+}
+
+/// The columns of rejects, in order.
+pub fn reject_columns() -> Vec<Column> {
+    let column = |name: &str, logical: LogicalType, nullable: bool| Column { name: name.to_owned(), logical, nullable };
+    vec![
+        column("pipeline", LogicalType::Utf8, false),
+        column("stage", LogicalType::Utf8, true),
+        column("digest", LogicalType::Utf8, true),
+        column("reason", LogicalType::Utf8, false),
+        column("detail", LogicalType::Utf8, false),
+        column("source", LogicalType::Utf8, false),
+        column("partition", LogicalType::Utf8, false),
+        column("offset", LogicalType::Int64, false),
+        column("record_timestamp", LogicalType::Timestamp(millstream_sdk::TimeUnit::Millisecond), true),
+        column("record_key", LogicalType::Binary, true),
+        column("record_value", LogicalType::Binary, true),
+        column("headers", LogicalType::Utf8, true),
+        column("row", LogicalType::Utf8, true),
+    ]
+}
+
+/// How rejects are written to files: not partitioned (a source of files has no time to do it by), closed after a minute.
+pub fn reject_settings(path: PathBuf) -> ParquetOutput {
+    ParquetOutput {
+        path,
+        partition: Vec::new(),
+        target_file_bytes: 128 << 20,
+        max_age: Duration::from_secs(60),
+        compression: Compression::Zstd(1),
+    }
+}
+
+/// Rejects of a stage: the rows of `batch` as they entered it. `Refusal::row` counts the rows of `batch`.
+pub fn reject_rows(pipeline: &str, by: RefusedBy<'_>, batch: &Batch, refusals: &[Refusal]) -> Result<Vec<RecordBatch>> {
+    let picked = UInt32Array::from_iter_values(refusals.iter().map(|refusal| refusal.row));
+    let rows = take_record_batch(&batch.columns, &picked).and_then(|rows| json_lines(&rows)).map_err(unwritable)?;
+    let mut builder = Builder::new(pipeline, Some(by), &batch.records);
+    for (refusal, row) in refusals.iter().zip(&rows) {
+        builder.push(batch.record_of(refusal.row as usize) as usize, refusal, Some(row))?;
+    }
+    builder.finish()
+}
+
+/// Rejects of the decoder. `Refusal::row` counts the records.
+pub fn reject_records(pipeline: &str, records: &Arc<Records>, refusals: &[Refusal]) -> Result<Vec<RecordBatch>> {
+    let mut builder = Builder::new(pipeline, None, records);
+    for refusal in refusals {
+        builder.push(refusal.row as usize, refusal, None)?;
+    }
+    builder.finish()
+}
+
+fn unwritable(error: ArrowError) -> Error {
+    Error::new(ErrorKind::Internal, "refused rows cannot be written as rejects").caused_by(error)
+}
+
+struct Builder<'a> {
+    pipeline: &'a str,
+    by: Option<RefusedBy<'a>>,
+    records: &'a Records,
+    schema: Arc<Schema>,
+    texts: [StringBuilder; 9],
+    offset: Int64Builder,
+    timestamp: TimestampMillisecondBuilder,
+    key: BinaryBuilder,
+    value: BinaryBuilder,
+    bytes: usize,
+    batches: Vec<RecordBatch>,
+}
+
+impl<'a> Builder<'a> {
+    fn new(pipeline: &'a str, by: Option<RefusedBy<'a>>, records: &'a Records) -> Self {
+        let fields: Vec<Field> = reject_columns().iter().map(Column::arrow_field).collect();
+        Self {
+            pipeline,
+            by,
+            records,
+            schema: Schema::new(fields).into(),
+            texts: Default::default(),
+            offset: Int64Builder::new(),
+            timestamp: TimestampMillisecondBuilder::new().with_timezone("UTC"),
+            key: BinaryBuilder::new(),
+            value: BinaryBuilder::new(),
+            bytes: 0,
+            batches: Vec::new(),
+        }
+    }
+
+    fn push(&mut self, record: usize, refusal: &Refusal, row: Option<&str>) -> Result<()> {
+        let records = self.records;
+        let value = original(records, record)?;
+        let key = records.keys.as_ref().filter(|keys| keys.is_valid(record)).map(|keys| keys.value(record));
+        let headers = records.headers.get(record).map(headers_json);
+        self.bytes += value.as_ref().map_or(0, |value| value.len()) + row.map_or(0, str::len);
+        let texts = [
+            Some(self.pipeline),
+            self.by.map(|by| by.stage),
+            self.by.and_then(|by| by.digest),
+            Some(&refusal.reason),
+            Some(&refusal.detail),
+            Some(&records.partition.source),
+            Some(&records.partition.key),
+            headers.as_deref(),
+            row,
+        ];
+        self.texts.iter_mut().zip(texts).for_each(|(builder, text)| builder.append_option(text));
+        self.offset.append_value(records.offsets[record]);
+        self.timestamp.append_option(records.timestamps_ms.get(record).copied());
+        self.key.append_option(key);
+        self.value.append_option(value);
+        if self.bytes >= BATCH_BYTES {
+            self.end_batch()?;
+        }
+        Ok(())
+    }
+
+    fn end_batch(&mut self) -> Result<()> {
+        let [pipeline, stage, digest, reason, detail, source, partition, headers, row] =
+            self.texts.each_mut().map(|builder| Arc::new(builder.finish()) as ArrayRef);
+        let columns: Vec<ArrayRef> = vec![
+            pipeline,
+            stage,
+            digest,
+            reason,
+            detail,
+            source,
+            partition,
+            Arc::new(self.offset.finish()),
+            Arc::new(self.timestamp.finish()),
+            Arc::new(self.key.finish()),
+            Arc::new(self.value.finish()),
+            headers,
+            row,
+        ];
+        self.bytes = 0;
+        let batch = RecordBatch::try_new(self.schema.clone(), columns).map_err(unwritable)?;
+        if batch.num_rows() > 0 {
+            self.batches.push(batch);
+        }
+        Ok(())
+    }
+
+    fn finish(mut self) -> Result<Vec<RecordBatch>> {
+        self.end_batch()?;
+        Ok(self.batches)
+    }
+}
+
+/// The record as it came; of a columnar source, where a record has no bytes of its own, the row as JSON.
+fn original(records: &Records, record: usize) -> Result<Option<Vec<u8>>> {
+    match &records.payload {
+        Payload::Bytes(_) => Ok(records.value(record).map(<[u8]>::to_vec)),
+        Payload::Columns(columns) => {
+            let lines = json_lines(&columns.slice(record, 1)).map_err(unwritable)?;
+            Ok(lines.into_iter().next().map(String::into_bytes))
+        }
+    }
+}
+
+/// A record's headers as one JSON array of `{"name", "value"}`: a name may stand there several times. A value that is not
+/// UTF-8 stands as `value_hex`.
+fn headers_json(headers: &Headers) -> String {
+    let entries = headers.iter().map(|(name, value)| {
+        let mut entry = Map::new();
+        entry.insert("name".to_owned(), Value::from(name.as_str()));
+        insert_bytes(&mut entry, "value", value.as_deref());
+        Value::Object(entry)
+    });
+    Value::Array(entries.collect()).to_string()
+}
+
+fn insert_bytes(entry: &mut Map<String, Value>, name: &str, bytes: Option<&[u8]>) {
+    match bytes.map(|bytes| std::str::from_utf8(bytes).map_err(|_| bytes)) {
+        None => entry.insert(name.to_owned(), Value::Null),
+        Some(Ok(text)) => entry.insert(name.to_owned(), Value::from(text)),
+        Some(Err(bytes)) => entry.insert(format!("{name}_hex"), Value::from(hex(bytes))),
+    };
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]).filter_map(|digit| char::from_digit(digit.into(), 16)).collect()
+}
+
+/// Rows as JSON objects: every column, nulls too; uuids in their text form, binaries in hex, instants in RFC 3339.
+fn json_lines(rows: &RecordBatch) -> std::result::Result<Vec<String>, ArrowError> {
+    let rows = with_uuids_as_text(rows)?;
+    let mut writer = WriterBuilder::new().with_explicit_nulls(true).build::<_, LineDelimited>(Vec::new());
+    writer.write(&rows)?;
+    writer.finish()?;
+    let text = String::from_utf8(writer.into_inner()).map_err(|error| ArrowError::JsonError(error.to_string()))?;
+    Ok(text.lines().map(str::to_owned).collect())
+}
+
+fn with_uuids_as_text(rows: &RecordBatch) -> std::result::Result<RecordBatch, ArrowError> {
+    let columns: Vec<(String, ArrayRef)> = rows
+        .columns()
+        .iter()
+        .zip(rows.schema().fields())
+        .map(|(column, field)| {
+            let text = (*column.data_type() == DataType::FixedSizeBinary(16)).then(|| {
+                let uuids = column.as_fixed_size_binary();
+                Arc::new(uuids.iter().map(|uuid| uuid.map(uuid_text)).collect::<arrow::array::StringArray>()) as ArrayRef
+            });
+            (field.name().clone(), text.unwrap_or_else(|| column.clone()))
+        })
+        .collect();
+    if columns.is_empty() {
+        return Ok(rows.clone());
+    }
+    RecordBatch::try_from_iter_with_nullable(columns.into_iter().map(|(name, column)| (name, column, true)))
+}
+
+/// Rejects for a topic: one JSON object a row, with the same names as the columns. Original bytes that are not UTF-8 stand
+/// as `record_key_hex` and `record_value_hex`; `record_timestamp` is in milliseconds.
+pub fn reject_json(rejects: &RecordBatch) -> Vec<String> {
+    (0..rejects.num_rows()).map(|row| reject_object(rejects, row).to_string()).collect()
+}
+
+fn reject_object(rejects: &RecordBatch, row: usize) -> Value {
+    let mut object = Map::new();
+    for (field, column) in rejects.schema().fields().iter().zip(rejects.columns()) {
+        let name = field.name();
+        let value = if column.is_null(row) {
+            Value::Null
+        } else if let Some(binary) = column.as_binary_opt::<i32>() {
+            insert_bytes(&mut object, name, Some(binary.value(row)));
+            continue;
+        } else if let Some(text) = column.as_string_opt::<i32>() {
+            Value::from(text.value(row))
+        } else if let Some(number) = column.as_primitive_opt::<Int64Type>() {
+            Value::from(number.value(row))
+        } else if let Some(time) = column.as_primitive_opt::<TimestampMillisecondType>() {
+            Value::from(time.value(row))
+        } else {
+            Value::Null
+        };
+        object.insert(name.clone(), value);
+    }
+    Value::Object(object)
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::array::{BinaryArray, DictionaryArray, FixedSizeBinaryArray, Int32Array, Int64Array, StringArray};
+    use arrow::datatypes::Int32Type;
+
+    use super::*;
+    use crate::record::Partition;
+
+    fn records() -> Arc<Records> {
+        Arc::new(Records {
+            partition: Partition { source: "clicks".into(), key: "3".into() },
+            partition_number: 3,
+            payload: Payload::Bytes(BinaryArray::from_opt_vec(vec![Some(b"{\"a\":1}"), Some(b"\xff\x00"), None])),
+            csv_header: None,
+            offsets: vec![10, 12, 15],
+            next_offset: 16,
+            timestamps_ms: vec![1_000, 2_000, 3_000],
+            keys: Some(BinaryArray::from_opt_vec(vec![Some(b"k"), None, Some(b"\xfe")])),
+            headers: vec![
+                vec![("trace".to_owned(), Some(b"t1".to_vec())), ("trace".to_owned(), Some(vec![0xff]))],
+                Vec::new(),
+                vec![("empty".to_owned(), None)],
+            ],
+        })
+    }
+
+    fn refusal(row: u32, reason: &str) -> Refusal {
+        Refusal { row, reason: reason.to_owned(), detail: format!("detail of {row}") }
+    }
+
+    #[test]
+    fn a_refused_record_keeps_its_bytes_key_and_headers() {
+        let rejects = reject_records("p", &records(), &[refusal(0, "wrong_type"), refusal(1, "not_json"), refusal(2, "x")]);
+        let rejects = rejects.unwrap();
+        assert_eq!(rejects.len(), 1);
+        let expected = [
+            r#"{"pipeline":"p","stage":null,"digest":null,"reason":"wrong_type","detail":"detail of 0","source":"clicks","partition":"3","offset":10,"record_timestamp":1000,"record_key":"k","record_value":"{\"a\":1}","headers":"[{\"name\":\"trace\",\"value\":\"t1\"},{\"name\":\"trace\",\"value_hex\":\"ff\"}]","row":null}"#,
+            r#"{"pipeline":"p","stage":null,"digest":null,"reason":"not_json","detail":"detail of 1","source":"clicks","partition":"3","offset":12,"record_timestamp":2000,"record_key":null,"record_value_hex":"ff00","headers":"[]","row":null}"#,
+            r#"{"pipeline":"p","stage":null,"digest":null,"reason":"x","detail":"detail of 2","source":"clicks","partition":"3","offset":15,"record_timestamp":3000,"record_key_hex":"fe","record_value":null,"headers":"[{\"name\":\"empty\",\"value\":null}]","row":null}"#,
+        ];
+        assert_eq!(reject_json(&rejects[0]), expected);
+    }
+
+    #[test]
+    fn a_refused_row_is_kept_as_it_entered_the_stage() {
+        let country: DictionaryArray<Int32Type> = vec![Some("ch"), None, Some("de")].into_iter().collect();
+        let ids = FixedSizeBinaryArray::try_from_iter((0u8..3).map(|row| [row; 16])).unwrap();
+        let columns = RecordBatch::try_from_iter_with_nullable([
+            ("n", Arc::new(Int64Array::from(vec![Some(7), None, Some(9)])) as ArrayRef, true),
+            ("country", Arc::new(country), true),
+            ("id", Arc::new(ids), false),
+        ])
+        .unwrap();
+        let batch = Batch { columns, records: records(), record_of_row: Some(vec![0, 0, 1]) };
+        let by = RefusedBy { stage: "clean", digest: Some("abc") };
+        let rejects = reject_rows("p", by, &batch, &[refusal(1, "old"), refusal(2, "bad_url")]).unwrap();
+        let column = |name: &str| rejects[0].column_by_name(name).unwrap().clone();
+        let text = |name: &str| column(name).as_string::<i32>().iter().flatten().map(str::to_owned).collect::<Vec<_>>();
+        assert_eq!(
+            text("row"),
+            [
+                r#"{"n":null,"country":null,"id":"01010101-0101-0101-0101-010101010101"}"#,
+                r#"{"n":9,"country":"de","id":"02020202-0202-0202-0202-020202020202"}"#,
+            ]
+        );
+        assert_eq!((text("stage")[0].as_str(), text("digest")[0].as_str()), ("clean", "abc"));
+        assert_eq!(column("offset").as_primitive::<Int64Type>().values(), &[10, 12], "the records the rows were made from");
+        let by_columns: Vec<_> = reject_columns().iter().map(Column::arrow_field).collect();
+        assert_eq!(rejects[0].schema().fields().iter().map(|f| f.as_ref().clone()).collect::<Vec<_>>(), by_columns);
+    }
+
+    #[test]
+    fn a_columnar_source_gives_its_row_as_json() {
+        let columns = RecordBatch::try_from_iter([
+            ("a", Arc::new(Int32Array::from(vec![1, 2])) as ArrayRef),
+            ("s", Arc::new(StringArray::from(vec!["x", "y"]))),
+        ])
+        .unwrap();
+        let records = Records {
+            payload: Payload::Columns(columns),
+            keys: None,
+            headers: Vec::new(),
+            timestamps_ms: Vec::new(),
+            ..records().as_ref().clone()
+        };
+        let rejects = reject_records("p", &Arc::new(records), &[refusal(1, "out_of_range")]).unwrap();
+        let object: Value = serde_json::from_str(&reject_json(&rejects[0])[0]).unwrap();
+        assert_eq!(object["record_value"], r#"{"a":2,"s":"y"}"#);
+        assert!(object["record_timestamp"].is_null() && object["headers"].is_null());
+    }
+
+    #[test]
+    fn many_rows_of_a_large_record_make_several_batches() {
+        let large = vec![b'x'; 10 << 20];
+        let records = Records { payload: Payload::Bytes(BinaryArray::from(vec![large.as_slice()])), ..records().as_ref().clone() };
+        let refusals: Vec<Refusal> = (0..20).map(|_| refusal(0, "x")).collect();
+        let rejects = reject_records("p", &Arc::new(records), &refusals).unwrap();
+        assert_eq!(rejects.iter().map(RecordBatch::num_rows).collect::<Vec<_>>(), [7, 7, 6]);
+    }
+}

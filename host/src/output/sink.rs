@@ -1,0 +1,294 @@
+//! Outputs of any kind behind one face, and what they hand to the commit together.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use arrow::array::RecordBatch;
+use serde::{Deserialize, Serialize};
+
+use super::kafka::KafkaWriter;
+use super::reject::{RefusedBy, reject_columns, reject_records, reject_rows, reject_settings};
+use super::{Closing, Limits, ParquetWriter, Place, Prepared, StagedFile, merge_tails};
+use crate::commit::Host;
+use crate::config::{OutputKind, Pipeline, Rejects};
+use crate::disk::Disk;
+use crate::error::Result;
+use crate::plan::{PlannedOutput, PlannedStage, Work};
+use crate::record::{Batch, Records, Refusal};
+use crate::schema::Column;
+
+/// The name under which rejects stand among the outputs; no output may take it.
+pub const REJECTS: &str = "rejects";
+
+/// The longest that a topic's broker may take to acknowledge what an epoch wrote.
+const ACKNOWLEDGE_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Rejects come in small numbers: their files are closed with every commit, so that they can be read at once.
+const REJECTS_MEMORY_BYTES: u64 = 16 << 20;
+
+/// What a worker's outputs are opened with.
+#[derive(Clone, Debug)]
+pub struct Opening {
+    /// Who writes.
+    pub host: Host,
+    /// The worker.
+    pub worker: usize,
+    /// The epoch that is written first.
+    pub epoch: u64,
+    /// What all Parquet outputs of the worker may hold in memory.
+    pub memory_bytes: u64,
+    /// Entries of the footers.
+    pub footer: Vec<(String, String)>,
+    /// Where files go.
+    pub disk: Arc<dyn Disk>,
+}
+
+impl Opening {
+    fn place(&self, output: &str, lake: &Path) -> Place {
+        Place {
+            output: output.to_owned(),
+            lake: lake.to_path_buf(),
+            staging: crate::commit::staging_folder(lake, &self.host),
+            host: self.host.id.clone(),
+            incarnation: self.host.incarnation,
+            worker: self.worker,
+        }
+    }
+}
+
+/// One worker's side of one output.
+pub enum Sink {
+    /// Parquet files.
+    Parquet(Box<ParquetWriter>),
+    /// A topic.
+    Kafka {
+        /// Its producer.
+        writer: Box<KafkaWriter>,
+        /// Acknowledged rows that epochs before were told of.
+        told_rows: u64,
+    },
+}
+
+/// What one worker's side of one output hands over at the end of an epoch.
+#[derive(Debug)]
+pub enum Staged {
+    /// Files and spool.
+    Parquet(Box<Prepared>),
+    /// Rows that the topic's broker acknowledged in this epoch.
+    Topic(u64),
+}
+
+impl Sink {
+    /// Opens a worker's side of an output.
+    pub fn open(planned: &PlannedOutput, kind: &OutputKind, opening: &Opening) -> Result<Self> {
+        match kind {
+            OutputKind::Parquet(settings) => {
+                let place = opening.place(&planned.name, &settings.path);
+                let limits = Limits { memory_bytes: opening.memory_bytes, ..Limits::default() };
+                let disk = Arc::clone(&opening.disk);
+                let mut writer = ParquetWriter::new(place, settings, &planned.columns, limits, opening.epoch, disk)?;
+                writer.set_footer(opening.footer.clone());
+                Ok(Self::Parquet(Box::new(writer)))
+            }
+            OutputKind::Kafka(settings) => {
+                let writer = Box::new(KafkaWriter::new(&planned.name, settings, &planned.columns)?);
+                Ok(Self::Kafka { writer, told_rows: 0 })
+            }
+        }
+    }
+
+    /// The number of the epoch that is written first, when it is known only after the sink was opened. Before any row.
+    pub fn begin(&mut self, epoch: u64) {
+        if let Self::Parquet(writer) = self {
+            writer.set_epoch(epoch);
+        }
+    }
+
+    /// Adds rows.
+    pub fn write(&mut self, rows: &RecordBatch, now_ms: i64) -> Result<()> {
+        match self {
+            Self::Parquet(writer) => writer.write(rows, now_ms),
+            Self::Kafka { writer, .. } => writer.write(rows),
+        }
+    }
+
+    /// The memory that it holds.
+    pub fn memory_bytes(&self) -> u64 {
+        match self {
+            Self::Parquet(writer) => writer.memory_bytes(),
+            // Bounded by librdkafka's queue: a full one makes `write` wait.
+            Self::Kafka { .. } => 0,
+        }
+    }
+
+    /// Makes what was written durable.
+    pub fn prepare(&mut self, now_ms: i64, closing: Closing<'_>) -> Result<Staged> {
+        match self {
+            Self::Parquet(writer) => Ok(Staged::Parquet(Box::new(writer.prepare(now_ms, closing)?))),
+            Self::Kafka { writer, told_rows } => {
+                writer.flush(ACKNOWLEDGE_TIMEOUT)?;
+                let all_rows = writer.acknowledged_rows();
+                Ok(Staged::Topic(all_rows - std::mem::replace(told_rows, all_rows)))
+            }
+        }
+    }
+}
+
+/// Where one worker's refused rows go.
+pub struct RejectSink {
+    sink: Sink,
+    pipeline: String,
+    digests: BTreeMap<String, String>,
+}
+
+impl RejectSink {
+    /// Opens a worker's side of the rejects.
+    pub fn open(pipeline: &Pipeline, digests: BTreeMap<String, String>, opening: &Opening) -> Result<Self> {
+        match &pipeline.rejects {
+            Rejects::File { path } => Self::to_files(&pipeline.name, path, digests, opening),
+            Rejects::Kafka(settings) => {
+                Self::new(&pipeline.name, &OutputKind::Kafka(settings.clone()), digests, opening)
+            }
+        }
+    }
+
+    /// Opens a worker's side of rejects that go to files in a folder.
+    pub fn to_files(
+        pipeline: &str,
+        folder: &Path,
+        digests: BTreeMap<String, String>,
+        opening: &Opening,
+    ) -> Result<Self> {
+        Self::new(pipeline, &OutputKind::Parquet(reject_settings(folder.to_path_buf())), digests, opening)
+    }
+
+    fn new(pipeline: &str, kind: &OutputKind, digests: BTreeMap<String, String>, opening: &Opening) -> Result<Self> {
+        let columns: Vec<Column> = reject_columns();
+        let planned = PlannedOutput {
+            name: REJECTS.into(),
+            index: 0,
+            from: crate::plan::Place::Source(0),
+            take: (0..columns.len()).collect(),
+            columns,
+        };
+        let opening = Opening { memory_bytes: REJECTS_MEMORY_BYTES, ..opening.clone() };
+        Ok(Self { sink: Sink::open(&planned, kind, &opening)?, pipeline: pipeline.to_owned(), digests })
+    }
+
+    /// Keeps records that the decoder refused.
+    pub fn refuse_records(&mut self, records: &Arc<Records>, refused: &[Refusal], now_ms: i64) -> Result<()> {
+        let blocks = reject_records(&self.pipeline, records, refused)?;
+        blocks.iter().try_for_each(|rows| self.sink.write(rows, now_ms))
+    }
+
+    /// Keeps rows that a stage refused.
+    pub fn refuse_rows(&mut self, stage: &PlannedStage, batch: &Batch, refused: &[Refusal], now_ms: i64) -> Result<()> {
+        let digest = match &stage.work {
+            Work::Plugin(_) => self.digests.get(stage.name.as_ref()).map(String::as_str),
+            Work::Lookup(_) => None,
+        };
+        let by = RefusedBy { stage: &stage.name, digest };
+        let blocks = reject_rows(&self.pipeline, by, batch, refused)?;
+        blocks.iter().try_for_each(|rows| self.sink.write(rows, now_ms))
+    }
+
+    /// The sink behind it.
+    pub fn sink(&mut self) -> &mut Sink {
+        &mut self.sink
+    }
+
+    /// The memory that it holds.
+    pub fn memory_bytes(&self) -> u64 {
+        self.sink.memory_bytes()
+    }
+
+    /// Makes what was written durable; the files are closed.
+    pub fn prepare(&mut self, now_ms: i64) -> Result<Staged> {
+        self.sink.prepare(now_ms, Closing::All)
+    }
+}
+
+/// What one output, all its workers together, hands to the commit.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Token {
+    /// Closed files, to be published.
+    pub files: Vec<StagedFile>,
+    /// What stays open, one a worker: complete, nothing of an older token is needed.
+    pub waiting: Vec<Prepared>,
+    /// Rows that a topic's broker acknowledged.
+    pub acknowledged_rows: u64,
+    /// Staged files that nothing needs once the token is committed.
+    #[serde(skip)]
+    pub obsolete: Vec<PathBuf>,
+}
+
+impl Token {
+    /// The files in staging that hold rows of open files.
+    pub fn spool_files(&self) -> impl Iterator<Item = PathBuf> {
+        self.waiting.iter().flat_map(|prepared| &prepared.open).flat_map(|file| file.needs().map(Path::to_path_buf))
+    }
+
+    /// Whether rows wait for their file to be closed.
+    pub fn is_waiting(&self) -> bool {
+        self.waiting.iter().any(|prepared| !prepared.open.is_empty())
+    }
+
+    /// Rows of closed files, from their footers.
+    pub fn closed_rows(&self) -> u64 {
+        self.files.iter().map(|file| file.rows).sum()
+    }
+
+    /// Rows that wait for their file to be closed.
+    pub fn waiting_rows(&self) -> u64 {
+        self.waiting.iter().flat_map(|prepared| &prepared.open).map(|file| file.rows).sum()
+    }
+}
+
+/// How the workers' files of one output become one token.
+#[derive(Clone, Debug)]
+pub struct Combine {
+    place: Place,
+    target_file_bytes: u64,
+    disk: Arc<dyn Disk>,
+}
+
+impl Combine {
+    /// For an output's Parquet files in `lake`.
+    pub fn new(output: &str, lake: &Path, target_file_bytes: u64, opening: &Opening) -> Self {
+        Self { place: opening.place(output, lake), target_file_bytes, disk: Arc::clone(&opening.disk) }
+    }
+
+    /// Joins tails into larger files and makes the token.
+    pub fn combine(&self, mut parts: Vec<Prepared>) -> Result<Token> {
+        // The footers' entries are those of the plan that made the tails: the first one's are taken over.
+        merge_tails(&mut parts, &self.place, self.target_file_bytes, &[], &self.disk)?;
+        let mut token = Token::default();
+        for part in &mut parts {
+            token.files.append(&mut part.full);
+            token.files.append(&mut part.tails);
+            token.obsolete.append(&mut part.obsolete);
+        }
+        token.waiting = parts.into_iter().filter(|part| !part.open.is_empty()).collect();
+        Ok(token)
+    }
+}
+
+/// Closes what a committed token left open, under the names and columns that it says: the one way back after a restart.
+pub fn settle(token: &Token, opening: &Opening) -> Result<Token> {
+    let mut parts = Vec::with_capacity(token.waiting.len());
+    let mut lake = None;
+    for waiting in token.waiting.iter().filter(|waiting| !waiting.open.is_empty()) {
+        let place = opening.place(&waiting.output, &waiting.lake);
+        let disk = Arc::clone(&opening.disk);
+        let mut writer = ParquetWriter::finishing(waiting, place, Limits::default(), opening.epoch, disk)?;
+        writer.set_footer(opening.footer.clone());
+        parts.push(writer.prepare(0, Closing::All)?);
+        lake = Some((waiting.output.clone(), waiting.lake.clone()));
+    }
+    match lake {
+        Some((output, lake)) => Combine::new(&output, &lake, u64::MAX, opening).combine(parts),
+        None => Ok(Token::default()),
+    }
+}

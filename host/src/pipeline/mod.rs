@@ -1,0 +1,11 @@
+//! The core: workers that run the tree, and what they count. It takes clock, sources and outputs as arguments and knows no thread.
+
+mod counts;
+mod phases;
+mod tree;
+mod worker;
+
+pub use counts::{Counts, OTHER, Reasons, UNREAD, each_reason};
+pub use phases::{Phases, Stopwatch, process_cpu_ns};
+pub use tree::{Readers, Tree};
+pub use worker::{Parts, Share, Worker};

@@ -1,0 +1,184 @@
+//! What plugins say (`log`, stdout, stderr) on its way to the host's log: by line, bounded, tagged with the stage's name
+//! and the plugin's digest.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
+
+use super::check::cut;
+
+/// Most lines a second that a stage's plugin may log on all workers together; more are counted and left out.
+pub const LOG_MAX_LINES_PER_SECOND: u32 = 20;
+/// Longest line; more of it is cut off.
+pub const LOG_MAX_LINE_BYTES: usize = 4_096;
+/// How much of what a plugin wrote to stderr in a call is kept, to be shown when the call traps.
+const TAIL_MAX_BYTES: usize = 2_048;
+
+/// How much a line matters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Level {
+    Debug,
+    Info,
+    Warn,
+    Error,
+}
+
+/// The log of a stage's plugin, shared by its workers.
+#[derive(Debug)]
+pub struct StageLog {
+    stage: String,
+    digest: String,
+    second: Mutex<Second>,
+}
+
+/// What was logged in the second that began at `start`.
+#[derive(Debug)]
+struct Second {
+    start: Instant,
+    lines: u32,
+    left_out: u64,
+}
+
+impl StageLog {
+    /// The log of a stage and of the plugin with this digest.
+    pub fn new(stage: &str, digest: &str) -> Self {
+        let second = Mutex::new(Second { start: Instant::now(), lines: 0, left_out: 0 });
+        Self { stage: stage.to_owned(), digest: digest.to_owned(), second }
+    }
+
+    /// Logs a line, unless the second's lines are used up.
+    pub fn line(&self, level: Level, line: &str) {
+        let line = line.trim_end();
+        if line.is_empty() {
+            return;
+        }
+        let left_out = {
+            let mut second = unpoisoned(&self.second);
+            let mut left_out = 0;
+            if second.start.elapsed() >= Duration::from_secs(1) {
+                left_out = second.left_out;
+                *second = Second { start: Instant::now(), lines: 0, left_out: 0 };
+            }
+            if second.lines >= LOG_MAX_LINES_PER_SECOND {
+                second.left_out += 1;
+                return;
+            }
+            second.lines += 1;
+            left_out
+        };
+        let (stage, digest) = (self.stage.as_str(), &self.digest[..self.digest.len().min(12)]);
+        if left_out > 0 {
+            tracing::warn!(target: "millstream::plugin", stage, digest, left_out, "the plugin logged too much: lines were left out");
+        }
+        let line = cut(line.to_owned(), LOG_MAX_LINE_BYTES);
+        match level {
+            Level::Debug => tracing::debug!(target: "millstream::plugin", stage, digest, "{line}"),
+            Level::Info => tracing::info!(target: "millstream::plugin", stage, digest, "{line}"),
+            Level::Warn => tracing::warn!(target: "millstream::plugin", stage, digest, "{line}"),
+            Level::Error => tracing::error!(target: "millstream::plugin", stage, digest, "{line}"),
+        }
+    }
+}
+
+/// A lock whose holder panicked holds nothing that could be half done here.
+fn unpoisoned<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// One of an instance's two standard streams. Clones write to the same lines.
+#[derive(Clone, Debug)]
+pub struct LineStream {
+    log: Arc<StageLog>,
+    level: Level,
+    lines: Arc<Mutex<Lines>>,
+}
+
+#[derive(Debug, Default)]
+struct Lines {
+    open: Vec<u8>,
+    tail: Vec<u8>,
+}
+
+impl LineStream {
+    /// A stream whose lines are logged at a level.
+    pub fn new(log: Arc<StageLog>, level: Level) -> Self {
+        Self { log, level, lines: Arc::default() }
+    }
+
+    /// Forgets what was written before a call.
+    pub fn begin_call(&self) {
+        unpoisoned(&self.lines).tail.clear();
+    }
+
+    /// Logs a line that has no end yet, and returns the end of what was written since `begin_call`.
+    pub fn end_call(&self) -> String {
+        let mut lines = unpoisoned(&self.lines);
+        let open = std::mem::take(&mut lines.open);
+        self.log.line(self.level, &String::from_utf8_lossy(&open));
+        String::from_utf8_lossy(&lines.tail).trim().to_owned()
+    }
+
+    fn take(&self, bytes: &[u8]) {
+        let mut lines = unpoisoned(&self.lines);
+        let kept = &bytes[bytes.len().saturating_sub(TAIL_MAX_BYTES)..];
+        let surplus = (lines.tail.len() + kept.len()).saturating_sub(TAIL_MAX_BYTES);
+        lines.tail.drain(..surplus);
+        lines.tail.extend_from_slice(kept);
+        for part in bytes.split_inclusive(|byte| *byte == b'\n') {
+            let room = LOG_MAX_LINE_BYTES.saturating_sub(lines.open.len());
+            lines.open.extend_from_slice(&part[..part.len().min(room)]);
+            if part.ends_with(b"\n") {
+                let line = std::mem::take(&mut lines.open);
+                self.log.line(self.level, &String::from_utf8_lossy(&line));
+            }
+        }
+    }
+}
+
+#[wasmtime_wasi::async_trait]
+impl Pollable for LineStream {
+    async fn ready(&mut self) {}
+}
+
+impl OutputStream for LineStream {
+    fn write(&mut self, bytes: bytes::Bytes) -> StreamResult<()> {
+        self.take(&bytes);
+        Ok(())
+    }
+
+    fn flush(&mut self) -> StreamResult<()> {
+        Ok(())
+    }
+
+    fn check_write(&mut self) -> StreamResult<usize> {
+        Ok(64 * 1024)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_call_keeps_the_end_of_what_it_wrote() {
+        let stream = LineStream::new(Arc::new(StageLog::new("s", "abc")), Level::Debug);
+        stream.take(b"before\n");
+        stream.begin_call();
+        stream.take(&[b'x'; 5_000]);
+        stream.take(b"\nthe end");
+        let tail = stream.end_call();
+        assert_eq!(tail.len(), TAIL_MAX_BYTES);
+        assert!(tail.ends_with("xxx\nthe end") && !tail.contains("before"));
+        assert!(unpoisoned(&stream.lines).open.is_empty());
+    }
+
+    #[test]
+    fn lines_beyond_the_limit_are_counted() {
+        let log = StageLog::new("s", "abc");
+        (0..LOG_MAX_LINES_PER_SECOND + 5).for_each(|_| log.line(Level::Debug, "line"));
+        let second = unpoisoned(&log.second);
+        // A new second may have begun between two lines on a slow machine: then both hold some.
+        assert!(second.lines <= LOG_MAX_LINES_PER_SECOND && (second.left_out == 5 || second.lines < 20));
+    }
+}

@@ -1,0 +1,28 @@
+//! Plugins: the only place that knows how they run (wasmtime). A plugin is loaded once (`Engine::load`: compiled, its
+//! imports and exports checked) and instantiated once a worker (`Plugin::instantiate`: configured, its contract read);
+//! an instance is called batch by batch (`Instance::process`).
+//!
+//! Promise: a plugin can be wrong, never dangerous. It sees nothing but what it is handed (`sandbox`), takes no more
+//! memory and time than it may (`sandbox::MemoryLimit`, epoch interruption), says no more than the log can bear (`log`),
+//! and nothing that it returns is used before it was checked (`columns`, `check`).
+
+mod bindings;
+mod check;
+mod columns;
+mod contract;
+mod dimensions;
+mod engine;
+mod instance;
+mod log;
+mod sandbox;
+
+pub use check::{DETAIL_MAX_BYTES, FILTERED_MAX_REASONS, REASON_MAX_BYTES, cut};
+pub use columns::crossing_bytes;
+pub use engine::{About, Engine, Plugin};
+pub use instance::{CONFIGURE_DEADLINE, Failure, Instance};
+pub use log::{LOG_MAX_LINE_BYTES, LOG_MAX_LINES_PER_SECOND};
+
+#[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,309 @@
+//! What an instance sees of the world: nothing that the host did not hand it.
+//!
+//! Promise: a plugin reads no file, no network, no environment and no clock of the machine, and the same batch gives the
+//! same bytes. It holds because WASI is linked piece by piece here: files, sockets and environment are wasmtime's own
+//! with nothing granted; clocks, randomness and the standard streams are the ones below, which start anew with each call.
+//! Sleeping moves the plugin's clock and takes no time, so no plugin can hold a worker in a call of the host.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use wasmtime::component::{HasData, HasSelf, Linker, Resource, ResourceTable};
+use wasmtime::{ResourceLimiter, Result, bail};
+use wasmtime_wasi::cli::WasiCli;
+use wasmtime_wasi::filesystem::{WasiFilesystem, WasiFilesystemView};
+use wasmtime_wasi::p2::bindings::cli::{stderr, stdout};
+use wasmtime_wasi::p2::bindings::clocks::{monotonic_clock, wall_clock};
+use wasmtime_wasi::p2::bindings::random::{insecure, insecure_seed, random};
+use wasmtime_wasi::p2::bindings::{cli, filesystem, sockets, sync};
+use wasmtime_wasi::p2::{DynOutputStream, DynPollable, Pollable, subscribe};
+use wasmtime_wasi::sockets::{WasiSockets, WasiSocketsView};
+use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
+
+use super::bindings::{self, log};
+use super::dimensions::GrantedTable;
+use super::log::{Level, LineStream, StageLog};
+
+/// Most handles (streams, pollables, sockets) that an instance may hold.
+const MAX_HANDLES: usize = 10_000;
+/// Most core instances, memories or tables in one instance of a component.
+const MAX_CORE_INSTANCES: usize = 1_000;
+/// Most elements in one table.
+const MAX_TABLE_ELEMENTS: usize = 1_000_000;
+/// Most random bytes in one request.
+const MAX_RANDOM_BYTES: u64 = 1024 * 1024;
+/// What every call's randomness starts from.
+const SEED: u64 = 0x6d69_6c6c_7374_7265;
+
+/// The state of one instance.
+pub struct State {
+    wasi: WasiCtx,
+    handles: ResourceTable,
+    pub memory: MemoryLimit,
+    pub call: CallTime,
+    pub tables: Vec<GrantedTable>,
+    pub log: Arc<StageLog>,
+    pub stdout: LineStream,
+    pub stderr: LineStream,
+    now_ns: u64,
+    wall_ms: u64,
+    random: u64,
+}
+
+impl State {
+    /// The state of a new instance.
+    pub fn new(log: &Arc<StageLog>, memory_bytes: usize) -> Self {
+        let mut handles = ResourceTable::new();
+        handles.set_max_capacity(MAX_HANDLES);
+        Self {
+            wasi: WasiCtx::builder().allow_tcp(false).allow_udp(false).allow_ip_name_lookup(false).build(),
+            handles,
+            memory: MemoryLimit { limit_bytes: memory_bytes, used_bytes: 0, denied: false },
+            call: CallTime { start: Instant::now(), hosts: Duration::ZERO, deadline: Duration::ZERO },
+            tables: Vec::new(),
+            log: Arc::clone(log),
+            stdout: LineStream::new(Arc::clone(log), Level::Info),
+            stderr: LineStream::new(Arc::clone(log), Level::Warn),
+            now_ns: 0,
+            wall_ms: 0,
+            random: SEED,
+        }
+    }
+
+    /// Makes clocks and randomness those of a call: `now_ms` since 1970, before which there is no now.
+    pub fn begin_call(&mut self, now_ms: i64, deadline: Duration) {
+        self.wall_ms = u64::try_from(now_ms).unwrap_or(0);
+        self.now_ns = self.wall_ms.saturating_mul(1_000_000);
+        self.random = SEED;
+        self.memory.denied = false;
+        self.stdout.begin_call();
+        self.stderr.begin_call();
+        self.call = CallTime { start: Instant::now(), hosts: Duration::ZERO, deadline };
+    }
+
+    /// SplitMix64 (Steele, Lea and Flood 2014).
+    fn next_random(&mut self) -> u64 {
+        self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.random;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+
+    fn random_bytes(&mut self, length: u64) -> Result<Vec<u8>> {
+        if length > MAX_RANDOM_BYTES {
+            bail!("{length} random bytes asked, more than {MAX_RANDOM_BYTES}");
+        }
+        let words = (0..length.div_ceil(8)).flat_map(|_| self.next_random().to_le_bytes());
+        let mut bytes: Vec<u8> = words.collect();
+        bytes.truncate(usize::try_from(length)?);
+        Ok(bytes)
+    }
+}
+
+/// How long the plugin itself has worked in a call.
+#[derive(Clone, Copy, Debug)]
+pub struct CallTime {
+    start: Instant,
+    /// Time in calls of the host, which does not count.
+    pub hosts: Duration,
+    /// How long it may work.
+    pub deadline: Duration,
+}
+
+impl CallTime {
+    /// Whether the plugin has worked longer than it may.
+    pub fn is_over(&self) -> bool {
+        self.start.elapsed().saturating_sub(self.hosts) > self.deadline
+    }
+}
+
+/// The memory of an instance, all its linear memories together.
+#[derive(Clone, Copy, Debug)]
+pub struct MemoryLimit {
+    /// What it may have.
+    pub limit_bytes: usize,
+    /// What it has.
+    pub used_bytes: usize,
+    /// Whether it was denied more since the call began.
+    pub denied: bool,
+}
+
+impl ResourceLimiter for MemoryLimit {
+    fn memory_growing(&mut self, current: usize, desired: usize, _maximum: Option<usize>) -> Result<bool> {
+        let used = self.used_bytes.saturating_sub(current).saturating_add(desired);
+        if used > self.limit_bytes {
+            self.denied = true;
+            return Ok(false);
+        }
+        self.used_bytes = used;
+        Ok(true)
+    }
+
+    fn table_growing(&mut self, _current: usize, desired: usize, _maximum: Option<usize>) -> Result<bool> {
+        Ok(desired <= MAX_TABLE_ELEMENTS)
+    }
+
+    fn instances(&self) -> usize {
+        MAX_CORE_INSTANCES
+    }
+
+    fn tables(&self) -> usize {
+        MAX_CORE_INSTANCES
+    }
+
+    fn memories(&self) -> usize {
+        MAX_CORE_INSTANCES
+    }
+}
+
+/// Links what a plugin may import: the interface's own functions, and WASI with nothing granted.
+pub fn link(linker: &mut Linker<State>) -> Result<()> {
+    bindings::Stage::add_to_linker::<State, HasSelf<State>>(linker, |state| state)?;
+    own_wasi(linker)?;
+    ungranted_wasi(linker)
+}
+
+fn own_wasi(linker: &mut Linker<State>) -> Result<()> {
+    wall_clock::add_to_linker::<State, HasSelf<State>>(linker, |state| state)?;
+    monotonic_clock::add_to_linker::<State, HasSelf<State>>(linker, |state| state)?;
+    random::add_to_linker::<State, HasSelf<State>>(linker, |state| state)?;
+    insecure::add_to_linker::<State, HasSelf<State>>(linker, |state| state)?;
+    insecure_seed::add_to_linker::<State, HasSelf<State>>(linker, |state| state)?;
+    stdout::add_to_linker::<State, HasSelf<State>>(linker, |state| state)?;
+    stderr::add_to_linker::<State, HasSelf<State>>(linker, |state| state)
+}
+
+fn ungranted_wasi(linker: &mut Linker<State>) -> Result<()> {
+    wasmtime_wasi::p2::bindings::io::error::add_to_linker::<State, Handles>(linker, |state| &mut state.handles)?;
+    sync::io::poll::add_to_linker::<State, Handles>(linker, |state| &mut state.handles)?;
+    sync::io::streams::add_to_linker::<State, Handles>(linker, |state| &mut state.handles)?;
+    cli::exit::add_to_linker::<State, WasiCli>(linker, wasmtime_wasi::cli::WasiCliView::cli)?;
+    cli::environment::add_to_linker::<State, WasiCli>(linker, wasmtime_wasi::cli::WasiCliView::cli)?;
+    cli::stdin::add_to_linker::<State, WasiCli>(linker, wasmtime_wasi::cli::WasiCliView::cli)?;
+    cli::terminal_input::add_to_linker::<State, WasiCli>(linker, wasmtime_wasi::cli::WasiCliView::cli)?;
+    cli::terminal_output::add_to_linker::<State, WasiCli>(linker, wasmtime_wasi::cli::WasiCliView::cli)?;
+    cli::terminal_stdin::add_to_linker::<State, WasiCli>(linker, wasmtime_wasi::cli::WasiCliView::cli)?;
+    cli::terminal_stdout::add_to_linker::<State, WasiCli>(linker, wasmtime_wasi::cli::WasiCliView::cli)?;
+    cli::terminal_stderr::add_to_linker::<State, WasiCli>(linker, wasmtime_wasi::cli::WasiCliView::cli)?;
+    filesystem::preopens::add_to_linker::<State, WasiFilesystem>(linker, State::filesystem)?;
+    sync::filesystem::types::add_to_linker::<State, WasiFilesystem>(linker, State::filesystem)?;
+    let options = sockets::network::LinkOptions::default();
+    sockets::network::add_to_linker::<State, WasiSockets>(linker, &options, State::sockets)?;
+    sockets::instance_network::add_to_linker::<State, WasiSockets>(linker, State::sockets)?;
+    sockets::ip_name_lookup::add_to_linker::<State, WasiSockets>(linker, State::sockets)?;
+    sockets::tcp_create_socket::add_to_linker::<State, WasiSockets>(linker, State::sockets)?;
+    sync::sockets::tcp::add_to_linker::<State, WasiSockets>(linker, State::sockets)?;
+    sync::sockets::udp::add_to_linker::<State, WasiSockets>(linker, State::sockets)?;
+    sync::sockets::udp_create_socket::add_to_linker::<State, WasiSockets>(linker, State::sockets)
+}
+
+/// The part of the state that streams and pollables live in.
+struct Handles;
+
+impl HasData for Handles {
+    type Data<'a> = &'a mut ResourceTable;
+}
+
+impl WasiView for State {
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        WasiCtxView { ctx: &mut self.wasi, table: &mut self.handles }
+    }
+}
+
+impl bindings::columns::Host for State {}
+
+impl log::Host for State {
+    fn log(&mut self, level: log::Level, message: String) {
+        let start = Instant::now();
+        let level = match level {
+            log::Level::Debug => Level::Debug,
+            log::Level::Info => Level::Info,
+            log::Level::Warn => Level::Warn,
+            log::Level::Error => Level::Error,
+        };
+        self.log.line(level, &message);
+        self.call.hosts += start.elapsed();
+    }
+}
+
+impl wall_clock::Host for State {
+    fn now(&mut self) -> Result<wall_clock::Datetime> {
+        let nanoseconds = u32::try_from(self.wall_ms % 1_000 * 1_000_000)?;
+        Ok(wall_clock::Datetime { seconds: self.wall_ms / 1_000, nanoseconds })
+    }
+
+    fn resolution(&mut self) -> Result<wall_clock::Datetime> {
+        Ok(wall_clock::Datetime { seconds: 0, nanoseconds: 1_000_000 })
+    }
+}
+
+impl monotonic_clock::Host for State {
+    /// A microsecond passes with each look at the clock, so that whoever waits for it to move does not wait for ever.
+    fn now(&mut self) -> Result<u64> {
+        self.now_ns = self.now_ns.saturating_add(1_000);
+        Ok(self.now_ns)
+    }
+
+    fn resolution(&mut self) -> Result<u64> {
+        Ok(1_000)
+    }
+
+    fn subscribe_instant(&mut self, when: u64) -> Result<Resource<DynPollable>> {
+        self.now_ns = self.now_ns.max(when);
+        let past = self.handles.push(Past)?;
+        subscribe(&mut self.handles, past)
+    }
+
+    fn subscribe_duration(&mut self, duration: u64) -> Result<Resource<DynPollable>> {
+        self.subscribe_instant(self.now_ns.saturating_add(duration))
+    }
+}
+
+/// A moment that has come.
+struct Past;
+
+#[wasmtime_wasi::async_trait]
+impl Pollable for Past {
+    async fn ready(&mut self) {}
+}
+
+impl random::Host for State {
+    fn get_random_bytes(&mut self, length: u64) -> Result<Vec<u8>> {
+        self.random_bytes(length)
+    }
+
+    fn get_random_u64(&mut self) -> Result<u64> {
+        Ok(self.next_random())
+    }
+}
+
+impl insecure::Host for State {
+    fn get_insecure_random_bytes(&mut self, length: u64) -> Result<Vec<u8>> {
+        self.random_bytes(length)
+    }
+
+    fn get_insecure_random_u64(&mut self) -> Result<u64> {
+        Ok(self.next_random())
+    }
+}
+
+impl insecure_seed::Host for State {
+    fn insecure_seed(&mut self) -> Result<(u64, u64)> {
+        Ok((self.next_random(), self.next_random()))
+    }
+}
+
+impl stdout::Host for State {
+    fn get_stdout(&mut self) -> Result<Resource<DynOutputStream>> {
+        let stream: DynOutputStream = Box::new(self.stdout.clone());
+        Ok(self.handles.push(stream)?)
+    }
+}
+
+impl stderr::Host for State {
+    fn get_stderr(&mut self) -> Result<Resource<DynOutputStream>> {
+        let stream: DynOutputStream = Box::new(self.stderr.clone());
+        Ok(self.handles.push(stream)?)
+    }
+}

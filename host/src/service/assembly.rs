@@ -1,0 +1,229 @@
+//! Puts a pipeline together: tables, compiled plugins, the plan, and each worker's parts of it.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use sha2::{Digest, Sha256};
+
+use crate::clock::Clock;
+use crate::commit::{Host, PlanStamp};
+use crate::config::{OutputKind, Pipeline, Problems, Rejects, Stage, StageKind};
+use crate::contract::{Contract, Given, Table};
+use crate::decode::Decoder;
+use crate::dimension::Dimension;
+use crate::disk::Disk;
+use crate::error::{Error, ErrorKind, Result};
+use crate::output::{Combine, Opening, REJECTS, RejectSink, Sink};
+use crate::pipeline::Parts;
+use crate::plan::{self, Plan, Planned, Refused, Work};
+use crate::plugin::{Engine, Plugin};
+
+use super::store::{PluginStore, digest};
+
+/// Compiled plugins by stage.
+pub type Plugins = BTreeMap<String, Arc<Plugin>>;
+
+/// Everything of a pipeline that outlives a plan.
+pub struct Assembly {
+    /// The pipeline file.
+    pub pipeline: Arc<Pipeline>,
+    /// Compiles and runs plugins.
+    pub engine: Engine,
+    /// The dimensions, in the file's order.
+    pub tables: Arc<Vec<Dimension>>,
+    /// Plugins by digest.
+    pub store: PluginStore,
+    /// Who writes.
+    pub host: Host,
+    /// Where outputs write.
+    pub disk: Arc<dyn Disk>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+}
+
+impl Assembly {
+    /// Compiles a stage's plugin; checks a pinned digest; keeps the bytes of what can run.
+    pub fn load(&self, stage: &Stage, bytes: &[u8]) -> Result<Arc<Plugin>> {
+        let plugin = load(&self.engine, stage, bytes)?;
+        self.store.keep(bytes)?;
+        Ok(plugin)
+    }
+
+    /// The plan of these plugins.
+    pub fn plan(&self, plugins: &Plugins, number: u64) -> Result<Plan, Problems> {
+        let tables: Vec<Table> = self.tables.iter().map(|table| table.table().clone()).collect();
+        Ok(build_plan(&self.pipeline, &tables, plugins, number)?.plan)
+    }
+
+    /// What one worker needs to run a plan.
+    pub fn parts(&self, plan: &Plan, plugins: &Plugins, worker: usize, epoch: u64) -> Result<Parts> {
+        let pipeline = &self.pipeline;
+        let stamp = self.stamp(plan);
+        let opening = self.opening(&stamp, worker, epoch);
+        let mut decoders = Vec::with_capacity(plan.sources.len());
+        for (source, planned) in pipeline.sources.iter().zip(&plan.sources) {
+            decoders.push(Decoder::new(&source.columns, source.format.value, &source.unknown, &planned.needed)?);
+        }
+        let mut stages = Vec::with_capacity(plan.stages.len());
+        for planned in &plan.stages {
+            let plugin = plugins.get(planned.name.as_ref()).cloned();
+            stages.push(crate::stage::Stage::new(planned, &pipeline.stages[planned.index], plugin)?);
+        }
+        let mut outputs = Vec::with_capacity(plan.outputs.len());
+        for planned in &plan.outputs {
+            let settings = &pipeline.outputs[planned.index];
+            outputs.push(Sink::open(planned, &settings.kind, &opening)?);
+        }
+        let rejects = RejectSink::open(pipeline, stamp.digests, &opening)?;
+        Ok(Parts { decoders, stages, outputs, rejects })
+    }
+
+    /// What outputs of a plan are opened with.
+    pub fn opening(&self, stamp: &PlanStamp, worker: usize, epoch: u64) -> Opening {
+        let sinks = (self.pipeline.outputs.len() * self.pipeline.workers).max(1) as u64;
+        Opening {
+            host: self.host.clone(),
+            worker,
+            epoch,
+            memory_bytes: self.pipeline.epoch.memory_bytes / sinks,
+            footer: self.footer(stamp),
+            disk: Arc::clone(&self.disk),
+        }
+    }
+
+    /// How the workers' files of each Parquet output become one token.
+    pub fn combines(&self, stamp: &PlanStamp) -> BTreeMap<String, Combine> {
+        let opening = self.opening(stamp, 0, 0);
+        let target = |output: &str| {
+            let named = self.pipeline.outputs.iter().find(|other| other.name.value == output);
+            named.and_then(|output| match &output.kind {
+                OutputKind::Parquet(parquet) => Some(parquet.target_file_bytes),
+                OutputKind::Kafka(_) => None,
+            })
+        };
+        let combine = |(output, lake): (String, PathBuf)| {
+            let combine = Combine::new(&output, &lake, target(&output).unwrap_or(u64::MAX), &opening);
+            (output, combine)
+        };
+        lakes(&self.pipeline).into_iter().map(combine).collect()
+    }
+
+    /// What every file of a plan says in its footer.
+    fn footer(&self, stamp: &PlanStamp) -> Vec<(String, String)> {
+        let digests = serde_json::json!(stamp.digests).to_string();
+        [
+            ("millstream.pipeline", self.pipeline.name.clone()),
+            ("millstream.host", self.host.id.clone()),
+            ("millstream.incarnation", self.host.incarnation.to_string()),
+            ("millstream.plan", stamp.number.to_string()),
+            ("millstream.plan.fingerprint", stamp.fingerprint.clone()),
+            ("millstream.stages", digests),
+        ]
+        .into_iter()
+        .map(|(key, value)| (key.to_owned(), value))
+        .collect()
+    }
+
+    /// What commits and footers say of a plan.
+    pub fn stamp(&self, plan: &Plan) -> PlanStamp {
+        PlanStamp { number: plan.number, fingerprint: fingerprint(plan, &self.pipeline), digests: digests(plan) }
+    }
+
+    /// By source the decoded column that holds the time of the event.
+    pub fn event_time(&self, plan: &Plan) -> Vec<Option<usize>> {
+        let columns = self.pipeline.sources.iter().zip(&plan.sources).map(|(source, planned)| {
+            let name = &source.event_time.as_ref()?.value;
+            planned.columns.iter().position(|column| column.name == *name)
+        });
+        columns.collect()
+    }
+}
+
+/// Compiles a stage's plugin; checks a pinned digest.
+pub fn load(engine: &Engine, stage: &Stage, bytes: &[u8]) -> Result<Arc<Plugin>> {
+    let StageKind::Plugin(settings) = &stage.kind else {
+        return Err(Error::new(ErrorKind::Internal, format!("stage \"{}\" is no plugin", stage.name.value)));
+    };
+    let found = digest(bytes);
+    if let Some(pinned) = settings.sha256.as_ref().filter(|pinned| pinned.value != found) {
+        return Err(Error::new(
+            ErrorKind::Plugin,
+            format!(
+                "stage \"{}\" is pinned to sha256 {}, but {} has {found}",
+                stage.name.value,
+                pinned.value,
+                settings.file.value.display()
+            ),
+        )
+        .help("put the pinned plugin back, or change `sha256` in the pipeline file"));
+    }
+    engine.load(bytes, &settings.file.value.display().to_string())
+}
+
+/// Reads the plugin of every stage from its file and has it loaded.
+pub fn load_files(pipeline: &Pipeline, load: impl Fn(&Stage, &[u8]) -> Result<Arc<Plugin>>) -> Result<Plugins> {
+    let mut plugins = Plugins::new();
+    for stage in &pipeline.stages {
+        if let StageKind::Plugin(settings) = &stage.kind {
+            let bytes = read_plugin(&stage.name.value, &settings.file.value)?;
+            plugins.insert(stage.name.value.clone(), load(stage, &bytes)?);
+        }
+    }
+    Ok(plugins)
+}
+
+/// The bytes of a stage's plugin file.
+pub fn read_plugin(stage: &str, file: &Path) -> Result<Vec<u8>> {
+    std::fs::read(file).map_err(|error| {
+        Error::new(ErrorKind::Config, format!("stage \"{stage}\": its plugin {} cannot be read", file.display()))
+            .caused_by(error)
+            .help("build it with `millstream plugin build FOLDER`, or mend `plugin.file` in the pipeline file")
+    })
+}
+
+/// The plan of a pipeline with these tables and plugins.
+pub fn build_plan(pipeline: &Pipeline, tables: &[Table], plugins: &Plugins, number: u64) -> Result<Planned, Problems> {
+    let mut configure = |stage: &Stage, given: &Given| -> Result<(Arc<str>, Contract), Refused> {
+        let plugin = plugins.get(&stage.name.value).ok_or_else(|| Refused::File("its plugin is not loaded".to_owned()))?;
+        let StageKind::Plugin(settings) = &stage.kind else {
+            return Err(Refused::File("it is no plugin".to_owned()));
+        };
+        let (_, contract) = plugin
+            .instantiate(&stage.name.value, &settings.config.value.to_string(), given, &stage.limits)
+            .map_err(|error| match error.kind() {
+                ErrorKind::Config => Refused::Config(error.to_string()),
+                _ => Refused::File(error.to_string()),
+            })?;
+        Ok((plugin.digest().into(), contract))
+    };
+    plan::build(pipeline, tables, number, &mut configure)
+}
+
+/// By output (rejects among them) the folder of its Parquet files.
+pub fn lakes(pipeline: &Pipeline) -> BTreeMap<String, PathBuf> {
+    let outputs = pipeline.outputs.iter().filter_map(|output| match &output.kind {
+        OutputKind::Parquet(parquet) => Some((output.name.value.clone(), parquet.path.clone())),
+        OutputKind::Kafka(_) => None,
+    });
+    let rejects = match &pipeline.rejects {
+        Rejects::File { path } => Some((REJECTS.to_owned(), path.clone())),
+        Rejects::Kafka(_) => None,
+    };
+    outputs.chain(rejects).collect()
+}
+
+fn digests(plan: &Plan) -> BTreeMap<String, String> {
+    let plugins = plan.stages.iter().filter_map(|stage| match &stage.work {
+        Work::Plugin(plugin) => Some((stage.name.to_string(), plugin.digest.to_string())),
+        Work::Lookup(_) => None,
+    });
+    plugins.collect()
+}
+
+/// Two plans with the same fingerprint make the same rows into the same files.
+fn fingerprint(plan: &Plan, pipeline: &Pipeline) -> String {
+    let outputs: Vec<_> = pipeline.outputs.iter().map(|output| format!("{:?}", output.kind)).collect();
+    let text = format!("{:?} {:?} {:?} {outputs:?} {:?}", plan.sources, plan.stages, plan.outputs, pipeline.rejects);
+    Sha256::digest(text.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
+}

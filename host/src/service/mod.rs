@@ -1,0 +1,16 @@
+//! A running pipeline: threads, epochs by time, watching, swap, the summary at the end.
+
+mod assembly;
+mod coordinator;
+mod progress;
+mod run;
+mod sources;
+mod store;
+mod summary;
+mod swap;
+mod threads;
+
+pub use assembly::{build_plan, load, load_files};
+pub use run::{Failure, Mode, RunSettings, run};
+pub use store::digest;
+pub use summary::Summary;

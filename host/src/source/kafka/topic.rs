@@ -1,0 +1,180 @@
+//! What a topic is when a run starts: its partitions, where each is read from, and where it ends.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rdkafka::Offset;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::metadata::MetadataTopic;
+use rdkafka::types::{RDKafkaErrorCode, RDKafkaRespErr};
+
+use crate::config;
+use crate::error::{Error, ErrorKind, Result};
+
+use super::client::{Context, away};
+
+/// How long one request may take; then it is made again until the whole time is over.
+const REQUEST: Duration = Duration::from_secs(5);
+
+/// Where a partition is read from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Start {
+    pub partition: i32,
+    /// The first offset to read.
+    pub offset: i64,
+    /// The end as a read_committed reader saw it at the start, when the run ends there.
+    pub end: Option<i64>,
+    /// Whether nobody had a position, so that `start` of the pipeline file decided.
+    pub is_new: bool,
+}
+
+/// The topic of a source, asked through a client that is in no group.
+pub(super) struct Topic<'a> {
+    pub source: &'a Arc<str>,
+    pub settings: &'a config::KafkaSource,
+    pub client: &'a BaseConsumer<Context>,
+    pub timeout: Duration,
+}
+
+impl Topic<'_> {
+    fn name(&self) -> &str {
+        &self.settings.topic.value
+    }
+
+    /// The topic's partitions. Waits for brokers that are away.
+    pub fn partitions(&self) -> Result<Vec<i32>> {
+        let found = self.retry(|client| match client.fetch_metadata(Some(self.name()), REQUEST) {
+            Ok(metadata) => match metadata.topics().first().map(|topic| (topic.error(), topic)) {
+                Some((None, topic)) => Some(Ok(partition_numbers(topic))),
+                Some((Some(error), _)) => self.topic_error(error).map(Err),
+                None => None,
+            },
+            Err(_) => None,
+        })?;
+        let partitions = found?;
+        if partitions.is_empty() {
+            return Err(self.unknown());
+        }
+        Ok(partitions)
+    }
+
+    /// None: it may pass.
+    fn topic_error(&self, error: RDKafkaRespErr) -> Option<Error> {
+        match RDKafkaErrorCode::from(error) {
+            RDKafkaErrorCode::UnknownTopicOrPartition
+            | RDKafkaErrorCode::UnknownTopic
+            | RDKafkaErrorCode::InvalidTopic => Some(self.unknown()),
+            RDKafkaErrorCode::TopicAuthorizationFailed => Some(
+                Error::new(
+                    ErrorKind::Config,
+                    format!("source {:?}: no right to read topic {:?}", self.source, self.name()),
+                )
+                .help("grant READ and DESCRIBE on the topic to the user of `properties_file`"),
+            ),
+            _ => None,
+        }
+    }
+
+    fn unknown(&self) -> Error {
+        let mut topics: Vec<String> = match self.client.fetch_metadata(None, REQUEST) {
+            Ok(metadata) => metadata.topics().iter().map(|topic| topic.name().to_owned()).collect(),
+            Err(_) => Vec::new(),
+        };
+        topics.retain(|topic| !topic.starts_with("__"));
+        topics.sort();
+        let help = match topics.len() {
+            0 => "there is no topic that may be seen: create it first".to_owned(),
+            1..=20 => format!("there are: {}", topics.join(", ")),
+            more => format!("there are {more} others, among them {}", topics[..20].join(", ")),
+        };
+        let brokers = &self.settings.brokers.value;
+        Error::new(
+            ErrorKind::Config,
+            format!("source {:?}: there is no topic {:?} at {brokers}", self.source, self.name()),
+        )
+        .help(help)
+    }
+
+    /// The first offset that is still there and the end that a read_committed reader sees.
+    pub fn bounds(&self, partition: i32) -> Result<(i64, i64)> {
+        self.retry(|client| client.fetch_watermarks(self.name(), partition, REQUEST).ok())
+    }
+
+    /// Where each partition starts. `committed`: our own commit record; `group`: the group's offsets.
+    pub fn starts(
+        &self,
+        partitions: &[i32],
+        committed: &BTreeMap<i32, i64>,
+        group: &BTreeMap<i32, i64>,
+        until_caught_up: bool,
+    ) -> Result<Vec<Start>> {
+        let some_known = partitions.iter().any(|number| committed.contains_key(number) || group.contains_key(number));
+        let mut starts = Vec::with_capacity(partitions.len());
+        for &partition in partitions {
+            let (first, end) = self.bounds(partition)?;
+            let known = committed.get(&partition).or_else(|| group.get(&partition)).copied();
+            let offset = match known {
+                Some(offset) if offset < first => {
+                    let text = format!("the topic starts at {first} now");
+                    return Err(out_of_range(self.source, self.name(), partition, offset, &text));
+                }
+                Some(offset) if committed.contains_key(&partition) && offset > end => {
+                    let text = format!("the topic ends at {end}");
+                    return Err(out_of_range(self.source, self.name(), partition, offset, &text));
+                }
+                Some(offset) => offset,
+                // A partition that was added after the first run: what came into it since belongs to the stream.
+                None if some_known => first,
+                None => match self.settings.start {
+                    config::Start::Earliest => first,
+                    config::Start::Latest => end,
+                },
+            };
+            let end = until_caught_up.then_some(end);
+            starts.push(Start { partition, offset, end, is_new: known.is_none() });
+        }
+        Ok(starts)
+    }
+
+    /// Repeats a request until it is answered or the time is over.
+    fn retry<T>(&self, mut request: impl FnMut(&BaseConsumer<Context>) -> Option<T>) -> Result<T> {
+        let deadline = Instant::now() + self.timeout;
+        loop {
+            if let Some(answer) = request(self.client) {
+                self.client.context().log.answered();
+                return Ok(answer);
+            }
+            if Instant::now() >= deadline {
+                let owner = self.client.context().log.owner();
+                return Err(away(owner, &self.settings.brokers.value, self.timeout, &self.client.context().log));
+            }
+            // Errors and log lines come this way, and it is the pause between two requests.
+            self.client.poll(Duration::from_millis(100));
+        }
+    }
+}
+
+fn partition_numbers(topic: &MetadataTopic) -> Vec<i32> {
+    let mut numbers: Vec<i32> = topic.partitions().iter().map(|partition| partition.id()).collect();
+    numbers.sort_unstable();
+    numbers
+}
+
+/// The group's committed offsets.
+pub(super) fn known_offsets(list: &rdkafka::TopicPartitionList) -> BTreeMap<i32, i64> {
+    let offset = |element: &rdkafka::topic_partition_list::TopicPartitionListElem<'_>| match element.offset() {
+        Offset::Offset(offset) => Some((element.partition(), offset)),
+        _ => None,
+    };
+    list.elements().iter().filter_map(offset).collect()
+}
+
+/// The offset to go on from is not in the topic.
+pub(super) fn out_of_range(source: &str, topic: &str, partition: i32, offset: i64, text: &str) -> Error {
+    Error::new(
+        ErrorKind::Input,
+        format!("source {source:?}: partition {partition} of topic {topic:?} has no offset {offset} any more ({text})"),
+    )
+    .help("the topic's retention took records that were not read, or the topic was made again; to go on with what is there, use a new group and a new data folder, and mind the gap")
+}

@@ -1,0 +1,234 @@
+//! A plugin at work on a batch, whatever the plugin does.
+//!
+//! A call that traps, takes too long, needs too much memory or returns a broken patch is made again in halves, on a new
+//! instance, until the guilty rows stand alone; those are rejected, with the failure's message and backtrace as the
+//! detail. A half has its share of the time. The calls that this costs are counted: beyond the limit of the epoch the
+//! stage fails, because the plugin is at fault then, not the data. The order of rows stays: the left half always goes
+//! first.
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::assemble::{Part, merge};
+use crate::config::Limits;
+use crate::contract::{Call, Joined, Patch};
+use crate::dimension::Snapshot;
+use crate::error::{Error, ErrorKind, Result};
+use crate::plan::PlannedPlugin;
+use crate::plugin::{DETAIL_MAX_BYTES, Failure, Instance, Plugin, crossing_bytes, cut};
+use crate::record::Refusal;
+
+/// The time that even one row has: below it the machine's own hiccups would count as the plugin's.
+const DEADLINE_MIN: Duration = Duration::from_millis(50);
+/// A batch may take one part in so many of the memory that a fresh instance has left: it lies there as it crossed, as
+/// the plugin reads it, as the plugin builds its answer, and as the answer that crosses.
+const MEMORY_PARTS: u64 = 8;
+/// The bytes that may cross at once however little memory is left.
+const CROSSING_MIN_BYTES: u64 = 64 * 1024;
+
+/// A stage's plugin, its instance, and what it may cost.
+#[derive(Debug)]
+pub struct Running {
+    stage: Arc<str>,
+    plugin: Arc<Plugin>,
+    limits: Limits,
+    instance: Option<Instance>,
+    /// For each of the given tables the dimension's index; none when the plugin knows of it and may not read it.
+    granted: Vec<Option<usize>>,
+    crossing_bytes: u64,
+    trap_calls_left: u32,
+}
+
+impl Running {
+    /// Instantiates the plugin.
+    pub fn new(stage: &Arc<str>, work: &PlannedPlugin, limits: &Limits, plugin: Arc<Plugin>) -> Result<Self> {
+        let index = |name: &str| work.granted.iter().find(|(granted, _)| granted == name).map(|(_, index)| *index);
+        let granted = work.given.tables.iter().map(|table| index(&table.name)).collect();
+        let mut running = Self {
+            stage: Arc::clone(stage),
+            granted,
+            plugin,
+            limits: limits.clone(),
+            instance: None,
+            crossing_bytes: CROSSING_MIN_BYTES,
+            trap_calls_left: limits.trap_calls,
+        };
+        let fresh_bytes = running.instance(work)?.memory_bytes();
+        let left_bytes = limits.memory_bytes.saturating_sub(fresh_bytes);
+        running.crossing_bytes = (left_bytes / MEMORY_PARTS).max(CROSSING_MIN_BYTES);
+        Ok(running)
+    }
+
+    /// Counts the calls of bisection anew.
+    pub fn begin_epoch(&mut self) {
+        self.trap_calls_left = self.limits.trap_calls;
+    }
+
+    /// The memory of the instance.
+    pub fn memory_bytes(&self) -> u64 {
+        self.instance.as_ref().map_or(0, Instance::memory_bytes)
+    }
+
+    /// Has the plugin work on a batch of at least one row.
+    pub fn patch(&mut self, work: &PlannedPlugin, call: &Call, tables: &[Snapshot]) -> Result<Patch> {
+        let tables = self.granted.iter().map(|index| match index {
+            Some(index) => tables.get(*index).cloned().map(Some),
+            None => Some(None),
+        });
+        let tables: Option<Vec<Option<Snapshot>>> = tables.collect();
+        let tables = tables.ok_or_else(|| Error::new(ErrorKind::Internal, "a granted dimension is not there"))?;
+        let mut parts = Vec::with_capacity(1);
+        for rows in narrow_enough(call, 0..call.columns.num_rows(), self.crossing_bytes) {
+            self.bisect(work, call, &tables, rows, &mut parts)?;
+        }
+        merge(parts, &work.contract)
+    }
+
+    fn bisect(
+        &mut self,
+        work: &PlannedPlugin,
+        call: &Call,
+        tables: &[Option<Snapshot>],
+        whole: Range<usize>,
+        parts: &mut Vec<Part>,
+    ) -> Result<()> {
+        // The parts that are left, the next one last.
+        let mut left = vec![whole.clone()];
+        let mut failed = None;
+        while let Some(rows) = left.pop() {
+            if let Some(failure) = &failed {
+                self.trap_calls_left =
+                    self.trap_calls_left.checked_sub(1).ok_or_else(|| self.keeps_failing(failure))?;
+            }
+            match self.call(work, call, tables, &rows, whole.len())? {
+                Ok(patch) => parts.push(Part::Patched { start: rows.start, rows: rows.len(), patch }),
+                Err(failure) => {
+                    self.instance = None;
+                    if rows.len() > 1 {
+                        let middle = rows.start + rows.len() / 2;
+                        left.push(middle..rows.end);
+                        left.push(rows.start..middle);
+                    } else {
+                        parts.push(Part::Refused(refusal(rows.start, &failure)?));
+                    }
+                    failed = Some(failure);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// One call for a part of a batch. Failures that are about the batch are errors; those that halving may help are not.
+    fn call(
+        &mut self,
+        work: &PlannedPlugin,
+        call: &Call,
+        tables: &[Option<Snapshot>],
+        rows: &Range<usize>,
+        whole_rows: usize,
+    ) -> Result<Result<Patch, Failure>> {
+        let deadline = deadline(self.limits.deadline, rows.len(), whole_rows);
+        let part;
+        let call = if rows.len() == call.columns.num_rows() {
+            call
+        } else {
+            part = slice(call, rows);
+            &part
+        };
+        let stage = Arc::clone(&self.stage);
+        match self.instance(work)?.process(call, &work.contract, tables, deadline)? {
+            Err(Failure::Retry(message)) => {
+                let message = format!("stage \"{stage}\": the plugin asks to have the batch again later: {message}");
+                Err(Error::new(ErrorKind::Unavailable, message))
+            }
+            Err(Failure::Fatal(message)) => {
+                let message = format!("stage \"{stage}\": the plugin gives up: {message}");
+                Err(Error::new(ErrorKind::Plugin, message).help("its configuration or its code has to change"))
+            }
+            outcome => Ok(outcome),
+        }
+    }
+
+    /// The instance, made anew when the last one ended.
+    fn instance(&mut self, work: &PlannedPlugin) -> Result<&mut Instance> {
+        if self.instance.is_none() {
+            let (instance, contract) = self.plugin.instantiate(&self.stage, &work.config, &work.given, &self.limits)?;
+            if contract != work.contract {
+                let message = format!(
+                    "stage \"{}\": the plugin declares another contract than before, with the same configuration",
+                    self.stage
+                );
+                return Err(
+                    Error::new(ErrorKind::Plugin, message).help("`configure` must depend on nothing but its arguments")
+                );
+            }
+            self.instance = Some(instance);
+        }
+        self.instance.as_mut().ok_or_else(|| Error::new(ErrorKind::Internal, "an instance was made and is gone"))
+    }
+
+    fn keeps_failing(&self, failure: &Failure) -> Error {
+        let message = format!(
+            "stage \"{}\" keeps failing: {} calls in this epoch went into finding guilty rows; last, {failure}",
+            self.stage, self.limits.trap_calls
+        );
+        let message = match failure {
+            Failure::Trap { backtrace, .. } if !backtrace.is_empty() => format!("{message}\n{backtrace}"),
+            _ => message,
+        };
+        Error::new(ErrorKind::Plugin, message)
+            .help("the plugin is at fault, not single rows: mend it, or roll back; `limits = { trap_calls = .. }` allows more")
+    }
+}
+
+/// The share of a deadline that a part of the rows has.
+fn deadline(whole: Duration, rows: usize, whole_rows: usize) -> Duration {
+    if rows == whole_rows {
+        return whole;
+    }
+    whole.mul_f64(rows as f64 / whole_rows.max(1) as f64).max(DEADLINE_MIN.min(whole))
+}
+
+/// Cuts rows in halves until what crosses of each part fits, or is one row.
+fn narrow_enough(call: &Call, rows: Range<usize>, most_bytes: u64) -> Vec<Range<usize>> {
+    let mut parts = Vec::with_capacity(1);
+    let mut left = vec![rows];
+    while let Some(rows) = left.pop() {
+        let whole = rows.len() == call.columns.num_rows();
+        let bytes = if whole { crossing_bytes(call) } else { crossing_bytes(&slice(call, &rows)) };
+        if rows.len() > 1 && bytes as u64 > most_bytes {
+            let middle = rows.start + rows.len() / 2;
+            left.push(middle..rows.end);
+            left.push(rows.start..middle);
+        } else {
+            parts.push(rows);
+        }
+    }
+    parts
+}
+
+fn slice(call: &Call, rows: &Range<usize>) -> Call {
+    let joined = |joined: &Joined| Joined {
+        found: joined.found.slice(rows.start, rows.len()),
+        columns: joined.columns.iter().map(|column| column.slice(rows.start, rows.len())).collect(),
+    };
+    Call {
+        columns: call.columns.slice(rows.start, rows.len()),
+        lookups: call.lookups.iter().map(joined).collect(),
+        now_ms: call.now_ms,
+    }
+}
+
+/// The rejection of a row that a plugin cannot bear.
+fn refusal(row: usize, failure: &Failure) -> Result<Refusal> {
+    let row = u32::try_from(row).map_err(|_| Error::new(ErrorKind::Internal, "a batch is too large"))?;
+    let (reason, detail) = match failure {
+        Failure::Trap { message, backtrace } => ("trap", format!("{message}\n{backtrace}")),
+        Failure::Deadline { .. } => ("deadline", failure.to_string()),
+        Failure::OutOfMemory { .. } => ("out_of_memory", failure.to_string()),
+        Failure::Broken(message) => ("broken_patch", message.clone()),
+        Failure::Retry(message) | Failure::Fatal(message) => ("failed", message.clone()),
+    };
+    Ok(Refusal { row, reason: reason.to_owned(), detail: cut(detail.trim_end().to_owned(), DETAIL_MAX_BYTES) })
+}

@@ -1,0 +1,4 @@
+//! What the end-to-end tests need: a real Kafka, and the binary as its user has it.
+
+pub mod host;
+pub mod kafka;

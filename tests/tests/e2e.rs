@@ -1,0 +1,12 @@
+//! The end-to-end tests, one module a promise, all in one binary: they share one Kafka.
+
+#[path = "e2e/bad_input.rs"]
+mod bad_input;
+#[path = "e2e/examples.rs"]
+mod examples;
+#[path = "e2e/hot_swap.rs"]
+mod hot_swap;
+#[path = "e2e/recovery.rs"]
+mod recovery;
+#[path = "e2e/sources.rs"]
+mod sources;

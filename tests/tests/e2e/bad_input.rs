@@ -1,0 +1,139 @@
+//! Promise: bad input of any kind gets a clear error that names the place and the way out, and nothing is lost.
+
+use std::fs;
+use std::io::Write;
+use std::path::Path;
+use std::process::Command;
+
+use millstream_tests::host::{fail, millstream, succeed, text};
+use millstream_tests::kafka::Kafka;
+
+/// A pipeline from one source to Parquet, without stages.
+fn pipeline(folder: &Path, source: &str, format: &str) {
+    let text = format!(
+        r#"
+name = "bad"
+data = "state"
+
+[source.rows]
+{source}
+format = "{format}"
+columns = {{ id = "int64", text = "utf8?" }}
+
+[output.rows]
+from = "source.rows"
+parquet = {{ path = "lake" }}
+"#
+    );
+    fs::write(folder.join("bad.toml"), text).unwrap();
+}
+
+fn run(folder: &Path) -> Command {
+    let mut command = millstream();
+    command.current_dir(folder).args(["run", "bad.toml", "--until-caught-up", "--no-progress"]);
+    command
+}
+
+fn file(folder: &Path, name: &str, content: &[u8]) {
+    pipeline(folder, &format!("file = {{ path = \"{name}\" }}"), if name.contains("csv") { "csv" } else { "json" });
+    fs::write(folder.join(name), content).unwrap();
+}
+
+#[test]
+fn broken_records_are_rejected_with_their_reason_and_all_others_go_through() {
+    let folder = tempfile::tempdir().unwrap();
+    let lines = [r#"{"id":1}"#, r#"{"id":"#, "[]", r#"{"id":"one"}"#, r#"{"text":"no id"}"#, r#"{"id":9223372036854775808}"#, r#"{"id":2,"text":7}"#, r#"{"id":3}"#];
+    file(folder.path(), "rows.jsonl", lines.join("\n").as_bytes());
+    let said = text(&succeed(&mut run(folder.path())).stdout);
+    assert!(said.contains("in 8 + multiplied 0 = out 2 + rejected 6 + filtered 0"), "{said}");
+    for reason in ["bad_json", "not_an_object", "wrong_type", "missing_field", "out_of_range"] {
+        assert!(said.contains(reason), "{reason}: {said}");
+    }
+}
+
+#[test]
+fn a_record_of_twenty_megabytes_goes_through() {
+    let folder = tempfile::tempdir().unwrap();
+    let wide = format!("{{\"id\":1,\"text\":\"{}\"}}\n{{\"id\":2}}\n", "x".repeat(20 << 20));
+    file(folder.path(), "rows.jsonl", wide.as_bytes());
+    let said = text(&succeed(&mut run(folder.path())).stdout);
+    assert!(said.contains("out 2 + rejected 0"), "{said}");
+}
+
+#[test]
+fn a_truncated_gz_gives_what_was_whole_and_then_says_where_it_broke() {
+    let folder = tempfile::tempdir().unwrap();
+    let lines: String = (0..200_000).map(|id| format!("{{\"id\":{id}}}\n")).collect();
+    let mut whole = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    whole.write_all(lines.as_bytes()).unwrap();
+    let whole = whole.finish().unwrap();
+    file(folder.path(), "rows.jsonl.gz", &whole[..whole.len() / 2]);
+    let said = fail(&mut run(folder.path()));
+    assert!(said.contains("rows.jsonl.gz"), "{said}");
+    fs::write(folder.path().join("rows.jsonl.gz"), &whole).unwrap();
+    let said = text(&succeed(&mut run(folder.path())).stdout);
+    assert!(said.contains("conserved"), "{said}");
+}
+
+#[test]
+fn a_missing_file_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    pipeline(folder.path(), r#"file = { path = "nowhere.jsonl" }"#, "json");
+    let said = fail(&mut run(folder.path()));
+    assert!(said.contains("nowhere.jsonl"), "{said}");
+}
+
+#[test]
+fn an_empty_file_is_no_error() {
+    let folder = tempfile::tempdir().unwrap();
+    file(folder.path(), "rows.jsonl", b"");
+    let said = text(&succeed(&mut run(folder.path())).stdout);
+    assert!(said.contains("in 0 + multiplied 0 = out 0"), "{said}");
+}
+
+#[test]
+fn a_replaced_file_is_an_error_and_not_a_wrong_offset() {
+    let folder = tempfile::tempdir().unwrap();
+    file(folder.path(), "rows.jsonl", b"{\"id\":1}\n{\"id\":2}\n");
+    succeed(&mut run(folder.path()));
+    fs::write(folder.path().join("rows.jsonl"), b"{\"id\":7}\n{\"id\":8}\n{\"id\":9}\n").unwrap();
+    let said = fail(&mut run(folder.path()));
+    assert!(said.contains("rows.jsonl") && said.contains("help:"), "{said}");
+}
+
+#[test]
+fn a_file_that_grew_gives_its_new_rows_only() {
+    let folder = tempfile::tempdir().unwrap();
+    file(folder.path(), "rows.jsonl", b"{\"id\":1}\n");
+    succeed(&mut run(folder.path()));
+    fs::write(folder.path().join("rows.jsonl"), b"{\"id\":1}\n{\"id\":2}\n{\"id\":3}\n").unwrap();
+    let said = text(&succeed(&mut run(folder.path())).stdout);
+    assert!(said.contains("in 2 + multiplied 0 = out 2"), "{said}");
+}
+
+#[test]
+fn an_unknown_topic_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let brokers = Kafka::shared().brokers();
+    pipeline(folder.path(), &format!(r#"kafka = {{ brokers = "{brokers}", topic = "no-such-topic", group = "bad" }}"#), "json");
+    let said = fail(&mut run(folder.path()));
+    assert!(said.contains("no-such-topic"), "{said}");
+}
+
+#[test]
+fn an_empty_topic_is_no_error() {
+    let folder = tempfile::tempdir().unwrap();
+    Kafka::shared().create_topic("empty", 2);
+    let brokers = Kafka::shared().brokers();
+    pipeline(folder.path(), &format!(r#"kafka = {{ brokers = "{brokers}", topic = "empty", group = "empty" }}"#), "json");
+    let said = text(&succeed(&mut run(folder.path())).stdout);
+    assert!(said.contains("in 0 + multiplied 0 = out 0"), "{said}");
+}
+
+#[test]
+fn a_broker_that_is_away_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    pipeline(folder.path(), r#"kafka = { brokers = "127.0.0.1:1", topic = "away", group = "away" }"#, "json");
+    let said = fail(&mut run(folder.path()));
+    assert!(said.contains("127.0.0.1:1"), "{said}");
+}

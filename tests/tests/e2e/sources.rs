@@ -1,0 +1,532 @@
+//! Kafka as a source and as an output, against a real broker.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
+use millstream::config::{self, BatchSettings, Located, Start};
+use millstream::error::{Error, ErrorKind, Result};
+use millstream::output::kafka::KafkaWriter;
+use millstream::record::{Partition, Records};
+use millstream::schema::Column;
+use millstream::source::kafka::{JoinOptions, KafkaReader, KafkaSource, Wanted};
+use millstream::source::{Position, Positions, Read, Reader};
+use millstream_tests::kafka::{Kafka, send};
+use rdkafka::message::{Header, OwnedHeaders};
+use rdkafka::producer::{BaseRecord, Producer};
+
+const BOUNDS: BatchSettings = BatchSettings { rows: 100, bytes: 1 << 20 };
+
+fn located(value: &str) -> Located<String> {
+    Located { value: value.to_owned(), span: 0..0 }
+}
+
+/// A source of a topic whose group has the topic's name.
+fn settings(kafka: &Kafka, topic: &str) -> config::KafkaSource {
+    config::KafkaSource {
+        brokers: located(&kafka.brokers()),
+        topic: located(topic),
+        group: located(topic),
+        start: Start::Earliest,
+        properties: BTreeMap::new(),
+    }
+}
+
+fn caught_up() -> JoinOptions<'static> {
+    JoinOptions {
+        host: Some("host-1"),
+        until_caught_up: true,
+        wanted: Wanted::default(),
+        timeout: Duration::from_secs(60),
+    }
+}
+
+fn following() -> JoinOptions<'static> {
+    JoinOptions { until_caught_up: false, ..caught_up() }
+}
+
+fn join(settings: &config::KafkaSource, committed: &Positions, options: &JoinOptions<'_>) -> Result<KafkaSource> {
+    KafkaSource::join("clicks", settings, committed, options)
+}
+
+fn refused(result: Result<KafkaSource>) -> Error {
+    result.err().expect("it is refused")
+}
+
+/// Reads to the end of the run.
+fn read_to_end(reader: &mut KafkaReader) -> Vec<Records> {
+    let mut blocks: Vec<Records> = Vec::new();
+    loop {
+        match reader.read(&BOUNDS, Duration::from_secs(60)).expect("records") {
+            Read::Records(records) => blocks.push(records),
+            Read::Idle => panic!("no end after 60 s; {} records", count(&blocks)),
+            Read::End => return blocks,
+        }
+    }
+}
+
+/// Reads until so many records came.
+fn read_some(readers: &mut [KafkaReader], wanted: usize) -> Vec<Records> {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    let mut blocks: Vec<Records> = Vec::new();
+    while count(&blocks) < wanted {
+        assert!(Instant::now() < deadline, "{} of {wanted} records in 60 s", count(&blocks));
+        for reader in &mut *readers {
+            if let Read::Records(records) = reader.read(&BOUNDS, Duration::from_millis(50)).expect("records") {
+                blocks.push(records);
+            }
+        }
+    }
+    blocks
+}
+
+fn count(blocks: &[Records]) -> usize {
+    blocks.iter().map(Records::len).sum()
+}
+
+fn values(blocks: &[Records]) -> Vec<String> {
+    let text = |records: &Records, record| String::from_utf8(records.value(record).expect("a value").to_vec()).unwrap();
+    let mut values: Vec<String> =
+        blocks.iter().flat_map(|records| (0..records.len()).map(move |record| text(records, record))).collect();
+    values.sort();
+    values
+}
+
+fn numbers(range: std::ops::Range<usize>) -> Vec<String> {
+    range.map(|number| format!("{{\"n\":{number:06}}}")).collect()
+}
+
+fn advance(positions: &mut Positions, blocks: &[Records]) {
+    for records in blocks {
+        positions.entry(records.partition.clone()).or_default().advance(records);
+    }
+}
+
+#[test]
+fn partitions_are_divided_among_workers_and_blocks_are_of_one_partition() {
+    let kafka = Kafka::shared();
+    kafka.create_topic("divided", 4);
+    kafka.produce("divided", 4, numbers(0..2000));
+    let source = join(&settings(kafka, "divided"), &Positions::new(), &caught_up()).unwrap();
+    let mut readers = source.readers(2).unwrap();
+    let shares: Vec<Vec<Records>> = readers.iter_mut().map(read_to_end).collect();
+    assert_eq!(shares.iter().map(|share| count(share)).collect::<Vec<_>>(), [1000, 1000]);
+    let all = shares.concat();
+    assert_eq!(values(&all), numbers(0..2000));
+    for records in &all {
+        assert_eq!(&*records.partition.key, records.partition_number.to_string());
+        assert!(records.len() <= 100 && records.offsets.is_sorted());
+        assert_eq!(records.timestamps_ms.len(), records.len());
+    }
+    assert!(all.iter().filter(|records| records.len() == 100).count() >= 16, "blocks are full when there is enough");
+    let idle = source.readers(6).unwrap();
+    assert!(matches!(idle.into_iter().last().unwrap().read(&BOUNDS, Duration::ZERO).unwrap(), Read::End));
+}
+
+#[test]
+fn a_run_goes_on_from_the_commit_and_without_one_from_the_groups_offsets() {
+    let kafka = Kafka::shared();
+    kafka.create_topic("resumed", 2);
+    kafka.produce("resumed", 2, numbers(0..1000));
+    let settings = settings(kafka, "resumed");
+    let mut committed = Positions::new();
+    let mut found = Vec::new();
+    let source = join(&settings, &committed, &following()).unwrap();
+    let blocks = read_some(&mut source.readers(1).unwrap(), 300);
+    advance(&mut committed, &blocks);
+    found.extend(blocks);
+    source.commit_offsets(&committed).unwrap();
+    let end = |partition: &str| {
+        let partition = Partition { source: "clicks".into(), key: partition.into() };
+        committed.get(&partition).and_then(|position| position.ranges.end())
+    };
+    assert_eq!(kafka.committed_offsets("resumed", "resumed", 2), [end("0"), end("1")]);
+    // What is read and not committed comes again after a step back, here and in another process.
+    read_some(&mut source.readers(1).unwrap(), 100);
+    source.rewind(&committed).unwrap();
+    let again = read_some(&mut source.readers(2).unwrap(), 1000 - count(&found));
+    let mut expected = values(&found);
+    expected.extend(values(&again));
+    expected.sort();
+    assert_eq!(expected, numbers(0..1000));
+    drop(source);
+    for known in [&committed, &Positions::new()] {
+        let source = join(&settings, known, &caught_up()).unwrap();
+        let rest = read_to_end(&mut source.readers(1).unwrap()[0]);
+        assert_eq!(values(&rest), values(&again));
+    }
+}
+
+#[test]
+fn aborted_rows_never_come_and_gaps_do_not_hold_up_the_end() {
+    let kafka = Kafka::shared();
+    kafka.create_topic("transactions", 1);
+    let producer = kafka.producer(&[("transactional.id", "transactions-test")]);
+    let wait = Duration::from_secs(30);
+    producer.init_transactions(wait).unwrap();
+    for (batch, commit) in [(0..10, true), (10..20, false), (20..30, true), (30..40, false)] {
+        producer.begin_transaction().unwrap();
+        for value in numbers(batch) {
+            send(&producer, BaseRecord::to("transactions").payload(value.as_bytes()));
+        }
+        if commit {
+            producer.commit_transaction(wait).unwrap();
+        } else {
+            producer.flush(wait).unwrap();
+            producer.abort_transaction(wait).unwrap();
+        }
+    }
+    let settings = settings(kafka, "transactions");
+    let source = join(&settings, &Positions::new(), &caught_up()).unwrap();
+    let blocks = read_to_end(&mut source.readers(1).unwrap()[0]);
+    assert_eq!(values(&blocks), [numbers(0..10), numbers(20..30)].concat());
+    let mut committed = Positions::new();
+    advance(&mut committed, &blocks);
+    let position: Vec<_> = committed.values().map(|position| position.ranges.as_slice().to_vec()).collect();
+    assert_eq!(position, [[(0, 32)]], "one range, gaps included");
+    drop(source);
+    let source = join(&settings, &committed, &caught_up()).unwrap();
+    assert!(read_to_end(&mut source.readers(1).unwrap()[0]).is_empty(), "only markers and aborted rows are left");
+    drop(source);
+
+    // A transaction that is open is beyond the end of a run until caught up.
+    producer.begin_transaction().unwrap();
+    for value in numbers(40..50) {
+        send(&producer, BaseRecord::to("transactions").payload(value.as_bytes()));
+    }
+    producer.flush(wait).unwrap();
+    let source = join(&settings, &committed, &caught_up()).unwrap();
+    assert!(read_to_end(&mut source.readers(1).unwrap()[0]).is_empty());
+    drop(source);
+    producer.commit_transaction(wait).unwrap();
+    let source = join(&settings, &committed, &caught_up()).unwrap();
+    assert_eq!(values(&read_to_end(&mut source.readers(1).unwrap()[0])), numbers(40..50));
+}
+
+#[test]
+fn records_after_the_start_are_beyond_the_end() {
+    let kafka = Kafka::shared();
+    kafka.create_topic("moving", 1);
+    kafka.produce("moving", 1, numbers(0..10));
+    let source = join(&settings(kafka, "moving"), &Positions::new(), &caught_up()).unwrap();
+    kafka.produce("moving", 1, numbers(10..20));
+    assert_eq!(values(&read_to_end(&mut source.readers(1).unwrap()[0])), numbers(0..10));
+}
+
+#[test]
+fn an_empty_topic_ends_at_once_or_waits() {
+    let kafka = Kafka::shared();
+    kafka.create_topic("empty", 3);
+    let source = join(&settings(kafka, "empty"), &Positions::new(), &caught_up()).unwrap();
+    assert!(read_to_end(&mut source.readers(1).unwrap()[0]).is_empty());
+    drop(source);
+    let source = join(&settings(kafka, "empty"), &Positions::new(), &following()).unwrap();
+    let mut readers = source.readers(1).unwrap();
+    assert!(matches!(readers[0].read(&BOUNDS, Duration::ZERO).unwrap(), Read::Idle));
+    kafka.produce("empty", 3, numbers(0..5));
+    assert_eq!(values(&read_some(&mut readers, 5)), numbers(0..5));
+}
+
+#[test]
+fn an_unknown_topic_is_named_with_those_that_are_there() {
+    let kafka = Kafka::shared();
+    kafka.create_topic("known", 1);
+    let error = refused(join(&settings(kafka, "knwon"), &Positions::new(), &caught_up()));
+    assert_eq!(error.kind(), ErrorKind::Config);
+    assert!(error.message().contains("there is no topic \"knwon\""), "{error}");
+    assert!(error.way_out().unwrap().contains("known"), "{:?}", error.way_out());
+}
+
+#[test]
+fn latest_means_the_end_at_the_first_start() {
+    let kafka = Kafka::shared();
+    kafka.create_topic("latest", 1);
+    kafka.produce("latest", 1, numbers(0..10));
+    let settings = config::KafkaSource { start: Start::Latest, ..settings(kafka, "latest") };
+    drop(join(&settings, &Positions::new(), &following()).unwrap());
+    kafka.produce("latest", 1, numbers(10..20));
+    let source = join(&settings, &Positions::new(), &caught_up()).unwrap();
+    assert_eq!(values(&read_to_end(&mut source.readers(1).unwrap()[0])), numbers(10..20));
+}
+
+#[test]
+fn a_second_member_makes_both_refuse() {
+    let kafka = Kafka::shared();
+    kafka.create_topic("alone", 2);
+    let settings = settings(kafka, "alone");
+    let first = join(&settings, &Positions::new(), &following()).unwrap();
+    first.check_membership().unwrap();
+    let second = JoinOptions { host: Some("host-2"), ..following() };
+    let error = refused(join(&settings, &Positions::new(), &second));
+    assert!(error.message().contains("another member") && error.message().contains("\"alone\""), "{error}");
+    let error = first.check_membership().expect_err("the first one refuses too");
+    assert!(error.message().contains("another member"), "{error}");
+    assert!(error.way_out().unwrap().contains("one host a group"), "{:?}", error.way_out());
+    drop(first);
+    join(&settings, &Positions::new(), &following()).expect("alone again").check_membership().unwrap();
+}
+
+#[test]
+fn a_host_that_vanished_is_let_in_again_at_once() {
+    let kafka = Kafka::shared();
+    kafka.create_topic("vanished", 2);
+    let settings = config::KafkaSource {
+        properties: BTreeMap::from([("session.timeout.ms".to_owned(), "45000".to_owned())]),
+        ..settings(kafka, "vanished")
+    };
+    // A static member sends no farewell: to the broker a dropped source is one that was killed.
+    drop(join(&settings, &Positions::new(), &following()).unwrap());
+    let begin = Instant::now();
+    join(&settings, &Positions::new(), &following()).unwrap().check_membership().unwrap();
+    assert!(begin.elapsed() < Duration::from_secs(20), "it waited for its old session's end: {:?}", begin.elapsed());
+}
+
+#[test]
+fn looking_joins_no_group() {
+    let kafka = Kafka::shared();
+    kafka.create_topic("looked", 1);
+    kafka.produce("looked", 1, numbers(0..10));
+    let looking = JoinOptions { host: None, ..caught_up() };
+    let source = join(&settings(kafka, "looked"), &Positions::new(), &looking).unwrap();
+    assert_eq!(count(&read_to_end(&mut source.readers(1).unwrap()[0])), 10);
+    source.check_membership().unwrap();
+    assert_eq!(kafka.committed_offsets("looked", "looked", 1), [None]);
+}
+
+#[test]
+fn new_partitions_are_read_from_their_start_by_the_next_run() {
+    let kafka = Kafka::shared();
+    kafka.create_topic("wider", 1);
+    kafka.produce("wider", 1, numbers(0..10));
+    let properties = BTreeMap::from([("topic.metadata.refresh.interval.ms".to_owned(), "500".to_owned())]);
+    let settings = config::KafkaSource { start: Start::Latest, properties, ..settings(kafka, "wider") };
+    let source = join(&settings, &Positions::new(), &following()).unwrap();
+    kafka.grow_topic("wider", 2);
+    let deadline = Instant::now() + Duration::from_secs(30);
+    let error = loop {
+        match source.check_membership() {
+            Err(error) => break error,
+            Ok(()) => assert!(Instant::now() < deadline, "the new partition is not noticed"),
+        }
+        std::thread::yield_now();
+    };
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
+    assert!(error.message().contains("1 new partitions"), "{error}");
+    drop(source);
+    kafka.produce("wider", 2, numbers(10..20));
+    let source = join(&settings, &Positions::new(), &caught_up()).unwrap();
+    assert_eq!(values(&read_to_end(&mut source.readers(1).unwrap()[0])), numbers(10..20));
+}
+
+#[test]
+fn an_offset_that_retention_took_is_an_error() {
+    let kafka = Kafka::shared();
+    kafka.create_topic("expired", 1);
+    kafka.produce("expired", 1, numbers(0..10));
+    let settings = settings(kafka, "expired");
+    let partition = Partition { source: "clicks".into(), key: "0".into() };
+    let at = |end| {
+        let mut position = Position::default();
+        position.ranges.add(0, end);
+        Positions::from([(partition.clone(), position)])
+    };
+    kafka.delete_before("expired", 0, 5);
+    for (end, text) in [(3, "starts at 5"), (50, "ends at 10")] {
+        let error = refused(join(&settings, &at(end), &caught_up()));
+        assert_eq!(error.kind(), ErrorKind::Input);
+        assert!(error.message().contains(text) && error.message().contains("partition 0"), "{error}");
+    }
+    let source = join(&settings, &at(5), &caught_up()).unwrap();
+    kafka.delete_before("expired", 0, 8);
+    let error = source.readers(1).unwrap()[0].read(&BOUNDS, Duration::from_secs(30)).expect_err("it is gone meanwhile");
+    assert!(error.message().contains("has no offset 5 any more"), "{error}");
+}
+
+#[test]
+fn keys_headers_timestamps_and_tombstones() {
+    let kafka = Kafka::shared();
+    kafka.create_topic("meta", 1);
+    let producer = kafka.producer(&[]);
+    let headers = OwnedHeaders::new()
+        .insert(Header { key: "trace", value: Some("1") })
+        .insert(Header { key: "trace", value: Some(&[0_u8, 255][..]) })
+        .insert(Header { key: "none", value: None::<&str> });
+    let record = BaseRecord::<[u8], [u8]>::to("meta");
+    send(&producer, record.key(&b"k"[..]).payload(b"v").timestamp(1_357_016_400_123).headers(headers));
+    send(&producer, BaseRecord::to("meta").key(&b"gone"[..]).timestamp(5));
+    send(&producer, BaseRecord::to("meta").payload(&b""[..]).timestamp(6));
+    producer.flush(Duration::from_secs(30)).unwrap();
+    for wanted in [Wanted { keys: true, headers: true }, Wanted::default()] {
+        let options = JoinOptions { wanted, ..caught_up() };
+        let source = join(&settings(kafka, "meta"), &Positions::new(), &options).unwrap();
+        let blocks = read_to_end(&mut source.readers(1).unwrap()[0]);
+        let [records] = &blocks[..] else { panic!("{} blocks", blocks.len()) };
+        assert_eq!((0..3).map(|record| records.value(record)).collect::<Vec<_>>(), [Some(&b"v"[..]), None, Some(b"")]);
+        assert_eq!((&records.offsets[..], records.next_offset), (&[0, 1, 2][..], 3));
+        assert_eq!(records.timestamps_ms, [1_357_016_400_123, 5, 6]);
+        if !wanted.keys {
+            assert!(records.keys.is_none() && records.headers.is_empty());
+            continue;
+        }
+        let keys: Vec<_> = records.keys.as_ref().unwrap().iter().collect();
+        assert_eq!(keys, [Some(&b"k"[..]), Some(b"gone"), None]);
+        let expected = [("trace", Some(b"1".to_vec())), ("trace", Some(vec![0, 255])), ("none", None)];
+        assert_eq!(records.headers[0], expected.map(|(name, value)| (name.to_owned(), value)));
+        assert!(records.headers[1].is_empty());
+    }
+}
+
+#[test]
+fn all_codecs_and_a_record_of_twenty_megabytes() {
+    let kafka = Kafka::shared();
+    kafka.create_topic_with("codecs", 1, &[("max.message.bytes", "30000000")]);
+    let mut expected = Vec::new();
+    for (index, codec) in ["none", "gzip", "snappy", "lz4", "zstd"].into_iter().enumerate() {
+        let producer = kafka.producer(&[("compression.codec", codec), ("message.max.bytes", "30000000")]);
+        for value in numbers(index * 100..index * 100 + 100) {
+            send(&producer, BaseRecord::to("codecs").payload(value.as_bytes()));
+            expected.push(value);
+        }
+        producer.flush(Duration::from_secs(30)).unwrap();
+    }
+    let large = "x".repeat(20_000_000);
+    let producer = kafka.producer(&[("message.max.bytes", "30000000"), ("compression.codec", "none")]);
+    send(&producer, BaseRecord::to("codecs").payload(large.as_bytes()));
+    producer.flush(Duration::from_secs(60)).unwrap();
+    expected.push(large);
+    expected.sort();
+    let source = join(&settings(kafka, "codecs"), &Positions::new(), &caught_up()).unwrap();
+    let found = values(&read_to_end(&mut source.readers(1).unwrap()[0]));
+    assert!(found == expected, "{} of {} records", found.len(), expected.len());
+}
+
+#[test]
+fn brokers_away_at_the_start_are_named() {
+    let kafka = Kafka::shared();
+    let settings = config::KafkaSource { brokers: located("127.0.0.1:1"), ..settings(kafka, "none") };
+    let options = JoinOptions { timeout: Duration::from_secs(2), ..caught_up() };
+    let error = refused(join(&settings, &Positions::new(), &options));
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
+    assert!(error.message().contains("no answer from the Kafka brokers 127.0.0.1:1"), "{error}");
+}
+
+#[test]
+fn properties_that_would_break_a_promise_are_refused() {
+    let kafka = Kafka::shared();
+    for name in ["enable.auto.commit", "group.id", "isolation.level", "no.such.property"] {
+        let properties = BTreeMap::from([(name.to_owned(), "true".to_owned())]);
+        let settings = config::KafkaSource { properties, ..settings(kafka, "refused") };
+        let error = refused(join(&settings, &Positions::new(), &caught_up()));
+        assert_eq!(error.kind(), ErrorKind::Config);
+        assert!(error.message().contains(name), "{error}");
+    }
+}
+
+#[test]
+fn a_broker_that_is_restarted_in_the_middle_costs_nothing() {
+    let kafka = Kafka::start();
+    kafka.create_topic("restarted", 2);
+    kafka.create_topic("restarted-out", 1);
+    kafka.produce("restarted", 2, numbers(0..1000));
+    let source = join(&settings(&kafka, "restarted"), &Positions::new(), &following()).unwrap();
+    let mut readers = source.readers(2).unwrap();
+    let mut blocks = read_some(&mut readers, 300);
+    let mut writer = writer(&kafka, "restarted-out", None);
+    writer.write(&rows(0..10)).unwrap();
+    kafka.stop();
+    while let Read::Records(records) = readers[0].read(&BOUNDS, Duration::from_secs(1)).unwrap() {
+        blocks.push(records);
+    }
+    writer.write(&rows(10..20)).unwrap();
+    let error = writer.flush(Duration::from_millis(500)).expect_err("nobody acknowledges");
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
+    kafka.start_again();
+    kafka.produce("restarted", 2, numbers(1000..2000));
+    let missing = 2000 - count(&blocks);
+    blocks.extend(read_some(&mut readers, missing));
+    assert_eq!(values(&blocks), numbers(0..2000), "each record once");
+    writer.flush(Duration::from_secs(60)).unwrap();
+    assert_eq!((writer.acknowledged_rows(), kafka.read_all("restarted-out").len()), (20, 20));
+    source.check_membership().expect("still a member");
+    let mut committed = Positions::new();
+    advance(&mut committed, &blocks);
+    source.commit_offsets(&committed).unwrap();
+}
+
+fn rows(range: std::ops::Range<i64>) -> RecordBatch {
+    let names: ArrayRef =
+        Arc::new(StringArray::from_iter(range.clone().map(|id| (id % 2 == 0).then(|| format!("n{id}")))));
+    let ids: ArrayRef = Arc::new(Int64Array::from_iter_values(range));
+    RecordBatch::try_from_iter_with_nullable([("id", ids, false), ("name", names, true)]).unwrap()
+}
+
+fn writer(kafka: &Kafka, topic: &str, key: Option<&str>) -> KafkaWriter {
+    new_writer(kafka, topic, key, &[]).expect("a writer")
+}
+
+fn new_writer(kafka: &Kafka, topic: &str, key: Option<&str>, properties: &[(&str, &str)]) -> Result<KafkaWriter> {
+    let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+    let settings = config::KafkaOutput {
+        brokers: located(&kafka.brokers()),
+        topic: located(topic),
+        key: key.map(located),
+        properties: properties.iter().map(owned).collect(),
+    };
+    let column = |field: &arrow::datatypes::Field| Column {
+        name: field.name().clone(),
+        logical: millstream::schema::logical_type(field.data_type()).unwrap(),
+        nullable: field.is_nullable(),
+    };
+    let columns: Vec<Column> = rows(0..0).schema().fields().iter().map(|field| column(field)).collect();
+    KafkaWriter::new("out", &settings, &columns)
+}
+
+#[test]
+fn rows_reach_a_topic_as_json_with_their_key_and_are_counted() {
+    let kafka = Kafka::shared();
+    kafka.create_topic("written", 3);
+    let mut writer = writer(kafka, "written", Some("name"));
+    writer.write(&rows(0..2)).unwrap();
+    writer.flush(Duration::from_secs(30)).unwrap();
+    assert_eq!(writer.acknowledged_rows(), 2);
+    let mut records = kafka.read_all("written");
+    records.sort();
+    let text = |text: &str| Some(text.as_bytes().to_vec());
+    assert_eq!(records, [(None, text(r#"{"id":1,"name":null}"#)), (text("n0"), text(r#"{"id":0,"name":"n0"}"#))]);
+}
+
+#[test]
+fn a_full_queue_holds_the_writer_up_and_loses_nothing() {
+    let kafka = Kafka::shared();
+    kafka.create_topic("held", 1);
+    let mut writer = new_writer(kafka, "held", None, &[("queue.buffering.max.messages", "1000")]).unwrap();
+    for batch in 0..20 {
+        writer.write(&rows(batch * 1000..batch * 1000 + 1000)).unwrap();
+    }
+    writer.flush(Duration::from_secs(60)).unwrap();
+    assert_eq!(writer.acknowledged_rows(), 20_000);
+    assert_eq!(kafka.read_all("held").len(), 20_000);
+}
+
+#[test]
+fn outputs_refuse_unknown_topics_keys_and_weaker_promises() {
+    let kafka = Kafka::shared();
+    kafka.create_topic("strict", 1);
+    let cases = [
+        (new_writer(kafka, "no-such-topic", None, &[]), "no-such-topic"),
+        (new_writer(kafka, "strict", Some("nobody"), &[]), "nobody"),
+        (new_writer(kafka, "strict", None, &[("acks", "1")]), "acks"),
+        (new_writer(kafka, "strict", None, &[("enable.idempotence", "false")]), "enable.idempotence"),
+    ];
+    for (result, text) in cases {
+        let error = result.err().expect("it is refused");
+        assert_eq!(error.kind(), ErrorKind::Config);
+        assert!(error.message().contains(text), "{error}");
+    }
+    let batch = rows(0..2);
+    let large: ArrayRef = Arc::new(StringArray::from(vec!["x".repeat(2_000_000), String::new()]));
+    let batch = RecordBatch::try_new(batch.schema(), vec![batch.column(0).clone(), large]).unwrap();
+    let error = writer(kafka, "strict", None).write(&batch).expect_err("beyond message.max.bytes");
+    assert!(error.way_out().unwrap().contains("message.max.bytes"), "{error}");
+}
