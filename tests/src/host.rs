@@ -200,15 +200,9 @@ impl Default for Clicks {
     }
 }
 
-/// tests/truth/compare.py for an example's lake.
+/// tests/truth/compare.sh for an example's lake.
 pub fn truth(example: &str, lake: &Path) -> Command {
-    static PYTHON: OnceLock<String> = OnceLock::new();
-    let tests = repository().join("tests/truth");
-    let python = PYTHON.get_or_init(|| {
-        let output = succeed(Command::new("sh").arg(tests.join("python")));
-        text(&output.stdout).trim().to_owned()
-    });
-    let mut command = Command::new(python);
-    command.arg(tests.join("compare.py")).arg(example).arg("--lake").arg(lake);
+    let mut command = Command::new(repository().join("tests/truth/compare.sh"));
+    command.arg(example).arg("--lake").arg(lake);
     command
 }

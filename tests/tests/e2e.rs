@@ -4,6 +4,8 @@
 mod bad_input;
 #[path = "e2e/examples.rs"]
 mod examples;
+#[path = "e2e/generate.rs"]
+mod generate;
 #[path = "e2e/hot_swap.rs"]
 mod hot_swap;
 #[path = "e2e/recovery.rs"]

@@ -1,13 +1,13 @@
 """Holds a lake against the truth: DuckDB's SQL (flights.sql, clicks.sql) over the same raw input.
 
-    python3 tests/truth/compare.py flights --lake examples/flights/lake
-    python3 tests/truth/compare.py clicks --lake LAKE --events 'clicks.jsonl.zst' --data FOLDER_OF_TABLES
+    tests/truth/compare.sh flights --lake examples/flights/lake
+    tests/truth/compare.sh clicks --lake LAKE --events 'clicks.jsonl.zst' --data FOLDER_OF_TABLES
         [--summary SUMMARY.json]
 
 Each output must hold the expected rows, each as often as expected (EXCEPT ALL, both ways), in columns of the expected
 names and types; the rejects must be as many as expected for each reason; with a run's summary, so must its counts of
-records read and of filtered rows. Prints every difference and exits with 1 when there is one. Needs `pip install
-duckdb`; tests/truth/python names a Python that has it, and makes one where there is none.
+records read, of rejected and of filtered rows. Prints every difference and exits with 1 when there is one. compare.sh
+runs it with a Python that has DuckDB.
 """
 
 import argparse
@@ -47,7 +47,7 @@ def parse_arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("example", choices=OUTPUTS)
     parser.add_argument("--lake", type=Path, required=True, help="the folder above the outputs' folders")
-    parser.add_argument("--events", default=FLIGHTS / "flights-2013-01.csv.zst", help="the raw events: a file or a glob")
+    parser.add_argument("--events", default=FLIGHTS / "flights-2013-01.csv.gz", help="the raw events: a file or a glob")
     parser.add_argument("--data", type=Path, default=FLIGHTS, help="the folder of the tables")
     parser.add_argument("--rejects", type=Path, help="the folder of the rejects, by default LAKE/rejects")
     parser.add_argument("--summary", type=Path, help="what `millstream run --summary` wrote")
@@ -96,8 +96,14 @@ def compare_rejects(truth, folder):
 
 
 def compare_summary(truth, summary):
-    found = {(stage, reason): count for stage, reasons in summary["filtered"].items() for reason, count in reasons.items()}
-    problems = different_counts("filtered", expected_counts(truth, "filtered"), found)
+    """A run's own counts, when one run read all of the input."""
+    problems = [] if summary["conserved"] else ["the run's own counts are not conserved"]
+    for kind, table in [("filtered", "filtered"), ("rejected", "rejects")]:
+        found = {}
+        for place, reasons in summary[kind].items():
+            for reason, count in reasons.items():
+                found["decode" if place.startswith("source.") else place, reason] = count
+        problems += different_counts(f"{kind} (summary)", expected_counts(truth, table), found)
     records = truth.sql("SELECT count FROM expected_in").fetchall()[0][0]
     if summary["in"] != records:
         problems.append(f"in: {records} records expected, {summary['in']} found")

@@ -35,7 +35,7 @@ SELECT judged.carrier, airlines.name AS airline, judged.flight, judged.tailnum,
     judged.origin, origin.name AS origin_name, judged.dest, destination.name AS dest_name,
     scheduled_at,
     CASE WHEN NOT cancelled THEN scheduled_at + to_minutes(dep_delay) END AS departed_at,
-    dep_delay, arr_delay, arr_time, air_time, distance, (distance * 60) // nullif(air_time, 0) AS mph,
+    dep_delay, arr_delay, arr_time, air_time, distance, (distance * 60) // nullif(air_time, 0) AS speed,
     destination.tz::INTEGER AS dest_tz, weather.temp, weather.wind_speed, weather.visib, cancelled
 FROM judged
 JOIN airlines ON airlines.carrier = judged.carrier
@@ -57,12 +57,12 @@ FROM joined;
 
 CREATE TABLE expected_on_time AS
 SELECT carrier, airline, flight, tailnum, manufacturer, plane_age, origin, origin_name, dest, dest_name, scheduled_at,
-    departed_at, arrived_at, dep_delay, arr_delay, air_time, distance, mph, temp, wind_speed, visib
+    departed_at, arrived_at, dep_delay, arr_delay, air_time, distance, speed, temp, wind_speed, visib
 FROM complete WHERE NOT cancelled AND arr_delay < 15;
 
 CREATE TABLE expected_delayed AS
 SELECT carrier, airline, flight, tailnum, manufacturer, plane_age, origin, origin_name, dest, dest_name, scheduled_at,
-    departed_at, arrived_at, dep_delay, arr_delay, air_time, distance, mph, temp, wind_speed, visib
+    departed_at, arrived_at, dep_delay, arr_delay, air_time, distance, speed, temp, wind_speed, visib
 FROM complete WHERE NOT cancelled AND arr_delay >= 15;
 
 CREATE TABLE expected_cancelled AS

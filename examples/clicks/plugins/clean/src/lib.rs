@@ -51,7 +51,7 @@ impl<'a> Transform<'a> for CleanClicks {
         if self.is_bot(click.user_agent) {
             return Ok(Emit::none("bot"));
         }
-        let (_, address) = click.url.split_once("://").or_reject("bad_url")?;
+        let (_, address) = click.url.split_once("://").ok_or_else(|| Reject::new("bad_url", click.url))?;
         let (page, query) = address.split_once('?').unwrap_or((address, ""));
         let (host, path) = page.split_at(page.find('/').unwrap_or(page.len()));
         Ok(Emit::one(Cleaned { host, path, query: self.without_tracking(query) }))

@@ -79,34 +79,4 @@ impl<'a> Transform<'a> for EnrichClicks {
 millstream_sdk::export!(EnrichClicks);
 
 #[cfg(test)]
-mod tests {
-    use millstream_sdk::{json, testing};
-
-    use super::*;
-
-    #[test]
-    fn a_plan_lowers_the_price_and_gaps_stay_null() {
-        let mut plugin = testing::configure::<EnrichClicks>(json!({ "discounts": { "pro": 15 } })).expect("configured");
-        let page = json!({ "category": "tea", "price_cents": 999 });
-        let outcome = plugin.process(json!([
-            { "user": { "country": "DE", "plan": "pro" }, "page": page },
-            { "user": { "plan": "free" }, "page": page },
-            { "page": { "category": "help" } },
-            {},
-        ]));
-        let kept = |row, country, plan, category, offer| {
-            (row, json!({ "country": country, "plan": plan, "category": category, "offer_cents": offer }))
-        };
-        assert_eq!(outcome.kept, [
-            kept(0, Some("DE"), Some("pro"), Some("tea"), Some(849)),
-            kept(1, None, Some("free"), Some("tea"), Some(999)),
-            kept(2, None, None, Some("help"), None),
-            kept(3, None, None, None, None),
-        ]);
-    }
-
-    #[test]
-    fn a_discount_above_the_price_is_refused() {
-        assert!(testing::configure::<EnrichClicks>(json!({ "discounts": { "pro": 101 } })).is_err());
-    }
-}
+mod tests;

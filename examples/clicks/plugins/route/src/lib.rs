@@ -41,16 +41,4 @@ impl<'a> Route<'a> for RouteClicks {
 millstream_sdk::export!(RouteClicks);
 
 #[cfg(test)]
-mod tests {
-    use millstream_sdk::{json, testing};
-
-    use super::*;
-
-    #[test]
-    fn each_kind_has_its_output_and_others_are_rejected() {
-        let mut plugin = testing::configure::<RouteClicks>(json!({})).expect("no configuration is needed");
-        let outcome = plugin.process(json!([{ "kind": "purchase" }, { "kind": "hover" }, { "kind": "view" }]));
-        assert_eq!(outcome.outputs, ["purchases", "views"]);
-        assert_eq!(outcome.rejects, [(1, "unknown_kind", "hover")]);
-    }
-}
+mod tests;

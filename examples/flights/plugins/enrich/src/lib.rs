@@ -30,11 +30,14 @@ pub struct Plane<'a> {
     manufacturer: &'a str,
 }
 
+/// What speed is measured in: miles, or what `make demo` swaps in while the stream runs.
+const METRES: i32 = if cfg!(feature = "kilometres") { 1_000 } else { 1_609 };
+
 /// What the flight gains.
 #[derive(Output, Debug, PartialEq)]
 pub struct Enriched<'a> {
     arrived_at: Option<Timestamp>,
-    mph: Option<i32>,
+    speed: Option<i32>, // miles an hour
     #[column(dictionary)]
     manufacturer: Option<&'a str>,
     plane_age: Option<i32>,
@@ -53,10 +56,10 @@ impl<'a> Transform<'a> for EnrichFlights {
     }
 
     fn transform(&mut self, flight: Flight<'a>) -> Result<Emit<Enriched<'a>>, Reject> {
-        let plane = flight.plane.as_ref();
+        let (plane, metres) = (flight.plane.as_ref(), flight.distance * 1_609);
         Ok(Emit::one(Enriched {
             arrived_at: arrival(&flight),
-            mph: flight.air_time.filter(|minutes| *minutes > 0).map(|minutes| flight.distance * 60 / minutes),
+            speed: flight.air_time.filter(|minutes| *minutes > 0).map(|minutes| metres * 60 / METRES / minutes),
             manufacturer: plane.map(|plane| plane.manufacturer),
             plane_age: plane.and_then(|plane| plane.year).map(|built| flight.year - built),
         }))

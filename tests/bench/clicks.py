@@ -1,0 +1,137 @@
+"""`make bench`: examples/clicks with 4 million events, from a file and from Kafka.
+
+    python3 tests/bench/clicks.py [--events N] [--only file|kafka]
+
+Prints a Markdown report: machine, command, events a second, CPU nanoseconds an event (user and system, of the whole
+process, the start with its tables included), peak memory, and where the workers' CPU time went. MILLSTREAM names the
+binary; KAFKA_BROKERS a broker that runs already, else the tests' own is started.
+"""
+
+import argparse
+import contextlib
+import datetime
+import json
+import os
+import shutil
+import subprocess
+import time
+from pathlib import Path
+
+REPOSITORY = Path(__file__).resolve().parent.parent.parent
+EXAMPLE = REPOSITORY / "examples" / "clicks"
+CACHE = Path(os.environ.get("MILLSTREAM_CACHE", Path.home() / ".cache" / "millstream"))
+MILLSTREAM = os.environ.get("MILLSTREAM", "millstream")
+WORK = CACHE / "bench"
+OUTPUTS = ["purchases", "views"]
+
+
+def main():
+    arguments = parse_arguments()
+    WORK.mkdir(parents=True, exist_ok=True)
+    data = WORK / f"data-{arguments.events}"
+    generate(data, arguments.events)
+    print(f"# examples/clicks, {arguments.events:,} events, {datetime.date.today()}\n\n{machine()}\n")
+    if arguments.only != "kafka":
+        events = ["--set", f"source.clicks.file.path={data / 'clicks.jsonl'}"]
+        report("from a file", run("clicks.toml", data, events, {}), arguments.events)
+    if arguments.only != "file":
+        with kafka() as brokers:
+            topic = f"clicks-{int(time.time())}"
+            subprocess.run([MILLSTREAM, "generate", "clicks", "--events", str(arguments.events), "--kafka", brokers,
+                            "--topic", topic], check=True, stdout=subprocess.DEVNULL)
+            events = ["--set", f"source.clicks.kafka.topic={topic}", "--set", f"source.clicks.kafka.group={topic}"]
+            report("from Kafka (4 partitions, lz4)", run("clicks-kafka.toml", data, events, {"KAFKA_BROKERS": brokers}),
+                   arguments.events)
+
+
+def parse_arguments():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--events", type=int, default=4_000_000)
+    parser.add_argument("--only", choices=["file", "kafka"])
+    return parser.parse_args()
+
+
+def generate(data, events):
+    """The file and the tables, once: the same settings give the same bytes."""
+    if (data / "done").exists():
+        return
+    shutil.rmtree(data, ignore_errors=True)
+    subprocess.run([MILLSTREAM, "generate", "clicks", "--events", str(events), "--out", data / "clicks.jsonl",
+                    "--dimensions", data], check=True, stdout=subprocess.DEVNULL)
+    (data / "done").touch()
+
+
+def run(pipeline, data, settings, environment):
+    """One run into an empty lake, with the summary that it wrote and what the kernel counted."""
+    lake, state, summary = WORK / "lake", WORK / "state", WORK / "summary.json"
+    for folder in (lake, state):
+        shutil.rmtree(folder, ignore_errors=True)
+    command = [MILLSTREAM, "--log", "warn", "run", EXAMPLE / pipeline, "--until-caught-up", "--no-progress",
+               "--summary", summary, "--set", f"data={state}", "--set", f"rejects.file.path={lake / 'rejects'}", *settings]
+    for output in OUTPUTS:
+        command += ["--set", f"output.{output}.parquet.path={lake / output}"]
+    for table in ("users", "urls", "devices"):
+        command += ["--set", f"dimension.{table}.file.path={data / table}.parquet"]
+    began = time.monotonic()
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, env=os.environ | environment)
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode != 0:
+        raise SystemExit(f"{pipeline} failed with {process.returncode}")
+    result = json.loads(summary.read_text())
+    result["wall_seconds"] = time.monotonic() - began
+    result["process_cpu_seconds"] = usage.ru_utime + usage.ru_stime
+    result["process_peak_bytes"] = usage.ru_maxrss * 1024
+    result["lake_files"] = {output: sorted(file.stat().st_size for file in (lake / output).rglob("*.parquet")) for output in OUTPUTS}
+    return result
+
+
+def report(title, result, events):
+    read = result["in"]
+    if read != events:
+        raise SystemExit(f"{title}: {read} of {events} events were read")
+    if not result["conserved"]:
+        raise SystemExit(f"{title}: the counts are not conserved")
+    print(f"## {title}\n")
+    print("| | with the start | the run alone |\n|---|---|---|")
+    print(f"| seconds | {result['wall_seconds']:.2f} | {result['seconds']:.2f} |")
+    print(f"| events a second | {read / result['wall_seconds']:,.0f} | {read / result['seconds']:,.0f} |")
+    cpu = [result[name] * 1e9 / read for name in ("process_cpu_seconds", "cpu_seconds")]
+    print(f"| CPU ns an event | {cpu[0]:,.0f} | {cpu[1]:,.0f} |")
+    print(f"| peak memory, MB | {result['process_peak_bytes'] / 1e6:,.0f} | |\n")
+    print("| workers' phase | CPU ns an event |\n|---|---|")
+    for phase, cpu_ns in sorted(result["phases"].items(), key=lambda phase: -phase[1]):
+        print(f"| {phase} | {cpu_ns / read:,.0f} |")
+    print("\n| output | files | MiB, largest to smallest |\n|---|---|---|")
+    for output, sizes in result["lake_files"].items():
+        print(f"| {output} | {len(sizes)} | {', '.join(f'{size / 2**20:.1f}' for size in reversed(sizes))} |")
+    print(flush=True)
+
+
+def machine():
+    model = next((line.split(":", 1)[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines()
+                  if line.startswith("model name")), "unknown processor")
+    commit = subprocess.run(["git", "-C", REPOSITORY, "rev-parse", "--short", "HEAD"], capture_output=True, text=True).stdout.strip()
+    load = os.getloadavg()[0]
+    return f"{model}, {os.cpu_count()} cores, load {load:.1f} at the start; commit {commit or 'unknown'}; `make bench`"
+
+
+@contextlib.contextmanager
+def kafka():
+    """The brokers of a Kafka: the one that KAFKA_BROKERS names, or the tests' own, which ends with this process."""
+    if brokers := os.environ.get("KAFKA_BROKERS"):
+        yield brokers
+        return
+    command = ["cargo", "run", "--quiet", "--release", "--package", "millstream-tests", "--example", "kafka"]
+    with subprocess.Popen(command, cwd=REPOSITORY, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as broker:
+        try:
+            brokers = broker.stdout.readline().strip()
+            if not brokers:
+                raise SystemExit("Kafka did not start")
+            yield brokers
+        finally:
+            broker.stdin.close()
+
+
+if __name__ == "__main__":
+    main()
