@@ -187,7 +187,8 @@ fn length_of(text: &str, inside: impl Fn(char) -> bool) -> usize {
 
 /// A size as it would be written, for messages.
 pub(super) fn size_text(bytes: u64) -> String {
-    let (unit, factor) = SIZE_UNITS[..5].iter().rev().find(|(_, f)| bytes >= *f && bytes % f == 0).unwrap_or(&("B", 1));
+    let (unit, factor) =
+        SIZE_UNITS[..5].iter().rev().find(|(_, f)| bytes >= *f && bytes.is_multiple_of(*f)).unwrap_or(&("B", 1));
     format!("{} {unit}", bytes / factor)
 }
 
@@ -195,7 +196,7 @@ pub(super) fn size_text(bytes: u64) -> String {
 pub(super) fn duration_text(time: Duration) -> String {
     let ms = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
     let units = [("d", 86_400_000), ("h", 3_600_000), ("min", 60_000), ("s", 1_000), ("ms", 1)];
-    let (unit, factor) = units.into_iter().find(|(_, f)| ms >= *f && ms % f == 0).unwrap_or(("ms", 1));
+    let (unit, factor) = units.into_iter().find(|(_, f)| ms >= *f && ms.is_multiple_of(*f)).unwrap_or(("ms", 1));
     format!("{} {unit}", ms / factor)
 }
 

@@ -35,6 +35,9 @@ pub enum Refused {
     Config(String),
 }
 
+/// Loads and configures a stage's plugin: its digest and contract.
+pub type Configure<'c> = dyn FnMut(&Stage, &Given) -> Result<(Arc<str>, Contract), Refused> + 'c;
+
 /// Builds the plan of a pipeline.
 ///
 /// `tables` are the dimensions that are there; what concerns others is not judged. `configure` gives a plugin's digest
@@ -46,7 +49,7 @@ pub fn build(
     pipeline: &Pipeline,
     tables: &[Table],
     number: u64,
-    configure: &mut dyn FnMut(&Stage, &Given) -> Result<(Arc<str>, Contract), Refused>,
+    configure: &mut Configure<'_>,
 ) -> Result<Planned, Problems> {
     let outline = Outline::of(pipeline);
     let upstream = (0..pipeline.stages.len()).map(|stage| outline.stage_upstream(stage)).collect();
@@ -104,8 +107,18 @@ pub(super) struct Draft {
 
 #[derive(Clone, Debug)]
 pub(super) enum DraftWork {
-    Plugin { digest: Arc<str>, config: Arc<str>, given: Given, contract: Contract, checked: Checked },
+    Plugin(Box<DraftPlugin>),
     Lookup(DraftLookup),
+}
+
+/// A plugin's contract, and what was found for it.
+#[derive(Clone, Debug)]
+pub(super) struct DraftPlugin {
+    pub digest: Arc<str>,
+    pub config: Arc<str>,
+    pub given: Given,
+    pub contract: Contract,
+    pub checked: Checked,
 }
 
 /// A lookup by the pipeline's column names.
@@ -147,11 +160,7 @@ impl<'a> Builder<'a> {
         }
     }
 
-    fn draft(
-        &mut self,
-        index: usize,
-        configure: &mut dyn FnMut(&Stage, &Given) -> Result<(Arc<str>, Contract), Refused>,
-    ) -> Option<Draft> {
+    fn draft(&mut self, index: usize, configure: &mut Configure<'_>) -> Option<Draft> {
         let pipeline = self.pipeline;
         let stage = &pipeline.stages[index];
         let from = self.upstream[index].clone()?;
@@ -200,9 +209,9 @@ impl<'a> Builder<'a> {
     /// The outputs of a routing stage, by the pipeline's names.
     pub fn outputs_of(&self, stage: usize) -> Vec<String> {
         match (&self.drafts[stage], &self.pipeline.stages[stage].kind) {
-            (Some(Draft { work: DraftWork::Plugin { contract, .. }, .. }), StageKind::Plugin(plugin)) => {
+            (Some(Draft { work: DraftWork::Plugin(draft), .. }), StageKind::Plugin(plugin)) => {
                 let names = Names(&plugin.rename);
-                contract.outputs.iter().map(|own| names.pipelines(own).to_owned()).collect()
+                draft.contract.outputs.iter().map(|own| names.pipelines(own).to_owned()).collect()
             }
             _ => Vec::new(),
         }
@@ -215,7 +224,7 @@ impl<'a> Builder<'a> {
         plugin: &PluginStage,
         from: Upstream,
         columns: &[Known],
-        configure: &mut dyn FnMut(&Stage, &Given) -> Result<(Arc<str>, Contract), Refused>,
+        configure: &mut Configure<'_>,
     ) -> Option<Draft> {
         let given = Names(&plugin.rename).given(
             &columns.iter().map(|known| known.column.clone()).collect::<Vec<_>>(),
@@ -232,7 +241,7 @@ impl<'a> Builder<'a> {
         let checked = contract::Check::new(self, stage, plugin, columns).contract(&contract);
         let behind = contract::behind(stage, plugin, columns, &contract);
         let config = plugin.config.value.to_string().into();
-        let work = DraftWork::Plugin { digest, config, given, contract, checked };
+        let work = DraftWork::Plugin(Box::new(DraftPlugin { digest, config, given, contract, checked }));
         Some(Draft { from, work, columns: behind })
     }
 
@@ -308,9 +317,9 @@ impl<'a> Builder<'a> {
         let used = |table: usize| {
             self.drafts.iter().flatten().any(|draft| match &draft.work {
                 DraftWork::Lookup(lookup) => lookup.table == table,
-                DraftWork::Plugin { checked, .. } => {
-                    checked.lookups.iter().any(|lookup| lookup.table == table)
-                        || checked.granted.iter().any(|(_, granted)| *granted == table)
+                DraftWork::Plugin(plugin) => {
+                    plugin.checked.lookups.iter().any(|lookup| lookup.table == table)
+                        || plugin.checked.granted.iter().any(|(_, granted)| *granted == table)
                 }
             })
         };

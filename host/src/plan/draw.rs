@@ -230,7 +230,9 @@ impl Drawing<'_> {
                 let parts: Vec<String> = parquet.partition.iter().map(partition_text).collect();
                 self.items(&prefix, "partitions", &parts);
             }
-            OutputKind::Kafka(KafkaOutput { key: Some(key), .. }) => self.items(&prefix, "key", &[key.value.clone()]),
+            OutputKind::Kafka(KafkaOutput { key: Some(key), .. }) => {
+                self.items(&prefix, "key", std::slice::from_ref(&key.value))
+            }
             _ => {}
         }
     }

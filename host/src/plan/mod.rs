@@ -16,7 +16,7 @@ mod swap;
 #[cfg(test)]
 mod tests;
 
-pub use build::{Planned, Refused, build};
+pub use build::{Configure, Planned, Refused, build};
 
 use std::sync::Arc;
 

@@ -4,7 +4,7 @@
 
 use std::collections::HashSet;
 
-use super::build::{Draft, DraftLookup, DraftWork, source_columns};
+use super::build::{Draft, DraftLookup, DraftPlugin, DraftWork, source_columns};
 use super::output::DraftOutput;
 use super::{
     Flow, Origin, Place, Plan, PlannedLookup, PlannedOutput, PlannedPlugin, PlannedSource, PlannedStage, Work,
@@ -88,9 +88,12 @@ impl Needs {
 fn made(pipeline: &Pipeline, index: usize, draft: &Draft) -> Vec<String> {
     match &draft.work {
         DraftWork::Lookup(lookup) => lookup.columns.iter().map(|(name, _)| name.clone()).collect(),
-        DraftWork::Plugin { contract, .. } => {
-            contract.writes.iter().map(|column| pipelines_name(pipeline, index, &column.name).to_owned()).collect()
-        }
+        DraftWork::Plugin(plugin) => plugin
+            .contract
+            .writes
+            .iter()
+            .map(|column| pipelines_name(pipeline, index, &column.name).to_owned())
+            .collect(),
     }
 }
 
@@ -105,15 +108,16 @@ fn pipelines_name<'a>(pipeline: &'a Pipeline, stage: usize, own: &'a str) -> &'a
 fn read(draft: &Draft) -> Vec<String> {
     match &draft.work {
         DraftWork::Lookup(lookup) => lookup.key.clone(),
-        DraftWork::Plugin { checked, .. } => {
+        DraftWork::Plugin(plugin) => {
+            let checked = &plugin.checked;
             checked.reads.iter().chain(checked.lookups.iter().flat_map(|lookup| &lookup.key)).cloned().collect()
         }
     }
 }
 
 fn route(pipeline: &Pipeline, stage: usize, draft: &Draft, name: &str) -> Option<u16> {
-    let DraftWork::Plugin { contract, .. } = &draft.work else { return None };
-    let output = contract.outputs.iter().position(|own| pipelines_name(pipeline, stage, own) == name)?;
+    let DraftWork::Plugin(plugin) = &draft.work else { return None };
+    let output = plugin.contract.outputs.iter().position(|own| pipelines_name(pipeline, stage, own) == name)?;
     u16::try_from(output).ok()
 }
 
@@ -147,7 +151,8 @@ fn planned_stage(
             made.retain(|name| needs.contains(name));
             Work::Lookup(planned_lookup(&input, &lookup)?)
         }
-        DraftWork::Plugin { digest, config, given, contract, checked } => {
+        DraftWork::Plugin(plugin) => {
+            let DraftPlugin { digest, config, given, contract, checked } = &**plugin;
             let lookups: Option<Vec<_>> = checked.lookups.iter().map(|lookup| planned_lookup(&input, lookup)).collect();
             Work::Plugin(Box::new(PlannedPlugin {
                 digest: digest.clone(),
