@@ -1,8 +1,8 @@
 //! All sources of a pipeline, opened at the committed positions and dealt out to the workers.
 
+use crate::commit::Host;
 use crate::config::{ColumnFrom, Pipeline, SourceKind};
 use crate::error::Result;
-use crate::commit::Host;
 use crate::source::file::FileSource;
 use crate::source::kafka::{JoinOptions, KafkaSource, Wanted};
 use crate::source::{Positions, Reader};
@@ -30,7 +30,8 @@ impl Sources {
                     Source::File(FileSource::open(name, settings, source.format.value, committed, follow)?)
                 }
                 SourceKind::Kafka(settings) => {
-                    let reads = |wanted: fn(&ColumnFrom) -> bool| source.columns.iter().any(|column| wanted(&column.from));
+                    let reads =
+                        |wanted: fn(&ColumnFrom) -> bool| source.columns.iter().any(|column| wanted(&column.from));
                     let options = JoinOptions {
                         host: Some(&host.id),
                         until_caught_up: !follow,
