@@ -2,7 +2,7 @@
 
 use crate::commit::Host;
 use crate::config::{ColumnFrom, Pipeline, SourceKind};
-use crate::error::Result;
+use crate::error::{ErrorKind, Result};
 use crate::source::file::FileSource;
 use crate::source::kafka::{JoinOptions, KafkaSource, Wanted};
 use crate::source::{Positions, Reader};
@@ -81,11 +81,18 @@ impl Sources {
         })
     }
 
-    /// Tells sources what was committed and published.
+    /// Tells sources what was committed and published. The commit record is the truth: a group whose brokers are away
+    /// just now is told with the next commit.
     pub fn committed(&self, positions: &Positions) -> Result<()> {
         self.0.iter().try_for_each(|source| match source {
             Source::File(_) => Ok(()),
-            Source::Kafka(source) => source.commit_offsets(positions),
+            Source::Kafka(source) => match source.commit_offsets(positions) {
+                Err(error) if error.kind() == ErrorKind::Unavailable => {
+                    tracing::warn!(%error, "the group's offsets are behind until the next commit");
+                    Ok(())
+                }
+                done => done,
+            },
         })
     }
 
