@@ -77,8 +77,9 @@ impl Kafka {
     /// Starts the broker on its ports and data, and waits until it answers.
     pub fn start_again(&self) {
         let log = File::create(self.folder.join("broker.log")).expect("the broker's log file");
+        let temporary = format!("-Djava.io.tmpdir={}", self.folder.display());
         let mut command = Command::new("sh");
-        command.args(["-c", SUPERVISE, "sh"]).arg(&self.folder).args(java(&["-Xms256m", "-Xmx512m"]));
+        command.args(["-c", SUPERVISE, "sh"]).arg(&self.folder).args(java(&["-Xms256m", "-Xmx512m", &temporary]));
         command.arg("kafka.Kafka").arg(self.properties_file());
         command.stdin(Stdio::piped()).stdout(log.try_clone().expect("a second handle")).stderr(log);
         *self.process() = Some(command.spawn().expect("starting a shell"));
@@ -257,8 +258,10 @@ impl Drop for Kafka {
     }
 }
 
-/// Runs the JVM until standard input ends or says `keep`; without `keep` the data go too.
+/// Runs the JVM until standard input ends or says `keep`; without `keep` the data go too. A signal to the whole process
+/// group (Ctrl-C) must not end the shell before it has cleaned up.
 const SUPERVISE: &str = r#"folder=$1; shift
+trap : HUP INT TERM
 "$@" </dev/null & jvm=$!
 read -r wish
 kill -9 $jvm 2>/dev/null; wait $jvm 2>/dev/null
