@@ -27,6 +27,9 @@ pub const KAFKA_VERSION: &str = "4.1.1";
 /// Most that a broker may take to start on a busy machine.
 const START: Duration = Duration::from_secs(120);
 
+/// A record's key and value.
+pub type KeyAndValue = (Option<Vec<u8>>, Option<Vec<u8>>);
+
 /// A running (or stopped) broker.
 pub struct Kafka {
     folder: PathBuf,
@@ -152,8 +155,8 @@ impl Kafka {
         list.elements().iter().map(|element| offset(element.offset())).collect()
     }
 
-    /// All values of a topic that a read_committed reader sees, with their keys, by partition and offset.
-    pub fn read_all(&self, topic: &str) -> Vec<(Option<Vec<u8>>, Option<Vec<u8>>)> {
+    /// All records of a topic that a read_committed reader sees, by partition and offset.
+    pub fn read_all(&self, topic: &str) -> Vec<KeyAndValue> {
         use rdkafka::Message;
         let mut config = self.config();
         config.set("group.id", "read-all").set("enable.partition.eof", "true").set("enable.auto.commit", "false");
