@@ -4,6 +4,7 @@ set -euo pipefail
 cd "$(dirname "$0")"
 : "${MILLSTREAM:=millstream}" "${CARGO_TARGET_DIR:=$HOME/.cache/millstream/target}"
 work="$(mktemp -d)"
+mkdir "$work/lake"
 run=""
 trap '[ -z "$run" ] || kill "$run" 2>/dev/null || true; rm -rf "$work"' EXIT
 
@@ -24,7 +25,7 @@ await() {
 digest_of() { sha256sum "$1" | cut -c -64; }
 
 # Every file's footer names the plugins that made it.
-files_of() { find "$work/lake" -name '*.parquet' -exec grep -l -a -e "$1" {} +; }
+files_of() { find "$work/lake" -name "*.parquet" -exec grep -l -a -e "$1" {} + || true; }
 any_file_of() { [ -n "$(files_of "$1")" ]; }
 
 # The enrich plugin with one line changed: its speeds are kilometres an hour.
