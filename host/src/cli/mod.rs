@@ -84,7 +84,9 @@ struct PipelineArgs {
 impl PipelineArgs {
     fn read(&self) -> Result<Pipeline, Failure> {
         let environment = |name: &str| std::env::var(name).ok();
-        Ok(config::read(&self.pipeline, &self.overrides, &environment)?)
+        // Absolute, so that what is committed means the same wherever the next start comes from.
+        let path = std::path::absolute(&self.pipeline)?;
+        Ok(config::read(&path, &self.overrides, &environment)?)
     }
 }
 

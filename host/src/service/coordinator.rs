@@ -86,14 +86,21 @@ enum Reason {
     Swap(Box<Proposal>),
 }
 
+/// What follows an epoch.
+enum Next {
+    SamePlan,
+    Swap(Box<Proposal>),
+    End,
+}
+
 impl Coordinator<'_> {
     /// Runs until it is stopped, or all sources are at their end. The last epoch closes every file.
     pub fn run(&mut self) -> Result<()> {
         loop {
             match self.wait()? {
-                Reason::Due => self.end_epoch(Closing::Due, None)?,
-                Reason::AllAtEnd | Reason::Stop => return self.end_epoch(Closing::All, None),
-                Reason::Swap(proposal) => self.end_epoch(Closing::All, Some(proposal))?,
+                Reason::Due => self.end_epoch(Closing::Due, Next::SamePlan)?,
+                Reason::AllAtEnd | Reason::Stop => return self.end_epoch(Closing::All, Next::End),
+                Reason::Swap(proposal) => self.end_epoch(Closing::All, Next::Swap(proposal))?,
             }
         }
     }
@@ -120,27 +127,39 @@ impl Coordinator<'_> {
         Ok(Reason::AllAtEnd)
     }
 
-    fn end_epoch(&mut self, closing: Closing<'static>, swap: Option<Box<Proposal>>) -> Result<()> {
+    fn end_epoch(&mut self, closing: Closing<'static>, next: Next) -> Result<()> {
         let began = Instant::now();
         self.workers.iter().try_for_each(|worker| worker.tell(Order::Prepare(closing)))?;
         let shares = self.collect()?;
         let mut watch = Stopwatch::start();
         let (mut read, outputs, counts) = self.merge(shares)?;
         self.observer.look()?;
-        if swap.is_none() && counts == Counts::default() && outputs.values().all(|token| token.files.is_empty()) {
+        if matches!(next, Next::SamePlan) && counts == Counts::default() && outputs.values().all(|token| token.files.is_empty()) {
             // Nothing was read and no file closed: what the last commit says is still all there is.
-            let epoch = self.epochs.next_epoch();
-            return self.workers.iter().try_for_each(|worker| worker.tell(Order::Go { epoch }));
+            return self.go_on();
         }
         self.observer.identify(&mut read);
         let record = self.epochs.commit(&self.stamp, &read, outputs, counts)?;
         self.phases.add("commit", watch.lap_ns());
-        let what = swap.as_ref().map(|proposal| proposal.what.clone());
-        self.observer.ended(&Ended { record, pause: began.elapsed(), swapped: what.as_deref() })?;
-        let Some(proposal) = swap else {
-            let epoch = self.epochs.next_epoch();
-            return self.workers.iter().try_for_each(|worker| worker.tell(Order::Go { epoch }));
+        let swapped = match &next {
+            Next::Swap(proposal) => Some(proposal.what.as_str()),
+            Next::SamePlan | Next::End => None,
         };
+        self.observer.ended(&Ended { record, pause: began.elapsed(), swapped })?;
+        match next {
+            Next::SamePlan => self.go_on(),
+            Next::Swap(proposal) => self.swap(*proposal),
+            // The workers stand still until they are dropped.
+            Next::End => Ok(()),
+        }
+    }
+
+    fn go_on(&self) -> Result<()> {
+        let epoch = self.epochs.next_epoch();
+        self.workers.iter().try_for_each(|worker| worker.tell(Order::Go { epoch }))
+    }
+
+    fn swap(&mut self, proposal: Proposal) -> Result<()> {
         self.stamp = proposal.stamp;
         for (worker, replacement) in self.workers.iter().zip(proposal.replacements) {
             worker.tell(Order::Replace { epoch: self.epochs.next_epoch(), next: Box::new(replacement) })?;

@@ -141,6 +141,7 @@ fn run_once(
     let watching = watch.map(|watch| swap_on(watch, assembly, &plan, plugins, &ask)).transpose()?;
     let stopping = stop_on(stop.clone(), ask)?;
 
+    tracing::info!(plan = stamp.number, workers = pipeline.workers, "running");
     let mut observer = Committed { sources: &sources, tally, read: Positions::new() };
     let mut coordinator = Coordinator {
         at_end: vec![false; workers.len()],

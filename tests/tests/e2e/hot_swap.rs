@@ -109,7 +109,7 @@ fn twenty_swaps_from_kafka_lose_and_double_nothing() {
             "--set",
             "epoch.interval=200ms",
         ]));
-        host.wait_for("recovery: done");
+        host.wait_for("running");
         // Each version runs for two commits at least: its rows are in the lake before the next one comes.
         for number in 2..SWAPS + 2 {
             put(&plugin, &version(number));
@@ -151,7 +151,7 @@ impl Growing {
         run.arg("run").arg(&self.pipeline).args(["--follow", "--no-progress", "--set", "epoch.interval=100ms"]);
         let mut host =
             Host::start(run.args(["--set", "output.tagged.parquet.max_age=100ms", "--log", "info,millstream=debug"]));
-        host.wait_for("recovery: done");
+        host.wait_for("running");
         host
     }
 

@@ -78,7 +78,7 @@ fn sigterm_finishes_the_epoch() {
 fn a_data_folder_has_one_host() {
     let clicks = Clicks::new();
     let mut host = Host::start(clicks.run().arg("--follow"));
-    host.wait_for("recovery: done");
+    host.wait_for("running");
     let second = clicks.run().arg("--follow").output().unwrap();
     assert_eq!(second.status.code(), Some(1));
     assert!(text(&second.stderr).contains("in use by another running millstream"), "{}", text(&second.stderr));
