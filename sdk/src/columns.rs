@@ -1,6 +1,11 @@
 //! What crosses the boundary, as plain Rust: typed columns in Arrow's physical layout, batches and patches. In a
 //! component these move from and to the generated types buffer by buffer, without a copy; natively they are all there is.
 
+use crate::outcome::{Failure, Reject};
+use crate::read::{OutOfRange, ReadValue};
+use crate::row::{self, ColumnReaders};
+use crate::write::WriteValue;
+
 /// Values of different lengths: row `i` is `data[offsets[i]..offsets[i + 1]]`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Varlen {
@@ -91,6 +96,44 @@ pub struct Column {
     pub nodes: Vec<Node>,
 }
 
+impl Column {
+    /// A column of these values, for a [`Stage`](crate::Stage); fails when one does not fit.
+    ///
+    /// ```
+    /// use millstream_sdk::{Column, Values};
+    ///
+    /// let column = Column::of([Some(1_i64), None]).unwrap();
+    /// assert_eq!(column.nodes[0].validity, [0b01]);
+    /// assert_eq!(column.nodes[0].values, Values::Int64(vec![1, 0]));
+    /// ```
+    pub fn of<T: WriteValue>(values: impl IntoIterator<Item = T>) -> Result<Self, OutOfRange> {
+        let values = values.into_iter();
+        let mut builder = T::builder(values.size_hint().0);
+        for value in values {
+            value.check()?;
+            value.write(&mut builder);
+        }
+        Ok(row::finish(builder, T::finish))
+    }
+}
+
+/// A column of a batch, ready to be read as a Rust type: what [`Batch::read`] makes.
+#[derive(Debug)]
+pub struct ColumnReader<'a, T: ReadValue<'a>> {
+    reader: T::Reader,
+}
+
+impl<'a, T: ReadValue<'a>> ColumnReader<'a, T> {
+    /// One row's value. Fails, as a reject, when the Rust type cannot hold it.
+    ///
+    /// # Panics
+    /// Behind the last row.
+    #[inline]
+    pub fn get(&self, row: usize) -> Result<T, Reject> {
+        T::read(&self.reader, row).map_err(|error| Reject::new("out_of_range", error.0))
+    }
+}
+
 /// The host's answer to a declared lookup.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Joined {
@@ -109,6 +152,24 @@ pub struct Batch {
     pub columns: Vec<Column>,
     /// The answers to `Contract::lookups`, in that order.
     pub lookups: Vec<Joined>,
+}
+
+impl Batch {
+    /// The column at an index of `Contract::reads`, for a [`Stage`](crate::Stage). Its layout must be the Rust type's:
+    /// timestamps can be read as `i64`, dates as `i32`, decimals as `[u8; 16]`.
+    ///
+    /// ```
+    /// use millstream_sdk::{Batch, Column};
+    ///
+    /// let batch = Batch { rows: 2, columns: vec![Column::of(["a", "b"]).unwrap()], lookups: vec![] };
+    /// let names = batch.read::<&str>(0).unwrap();
+    /// assert_eq!(names.get(1).unwrap(), "b");
+    /// ```
+    pub fn read<'a, T: ReadValue<'a>>(&'a self, index: usize) -> Result<ColumnReader<'a, T>, Failure> {
+        let columns = self.columns.get(index..).unwrap_or_default();
+        let reader = ColumnReaders::new(columns, self.rows as usize).next::<T, _>(&index.to_string())?;
+        Ok(ColumnReader { reader })
+    }
 }
 
 /// A row that was refused.

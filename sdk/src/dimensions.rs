@@ -50,7 +50,7 @@
 
 use crate::columns::{Column, Joined};
 use crate::outcome::{Failure, Reject};
-use crate::row::{self, Found, Lookup};
+use crate::row::{Found, Lookup};
 use crate::write::WriteValue;
 
 /// Why a lookup was not answered.
@@ -89,7 +89,7 @@ macro_rules! keys {
     ($(($($part:ident $index:tt),*);)*) => {$(
         impl<$($part: WriteValue + Clone),*> Key for ($($part,)*) {
             fn columns(keys: &[Self]) -> Result<Vec<Column>, Failure> {
-                Ok(vec![$(column(keys.iter().map(|key| key.$index.clone()), keys.len())?),*])
+                Ok(vec![$(column(keys.iter().map(|key| key.$index.clone()))?),*])
             }
         }
     )*};
@@ -103,17 +103,12 @@ keys! {
 
 impl<T: WriteValue + Clone> Key for T {
     fn columns(keys: &[Self]) -> Result<Vec<Column>, Failure> {
-        Ok(vec![column(keys.iter().cloned(), keys.len())?])
+        Ok(vec![column(keys.iter().cloned())?])
     }
 }
 
-fn column<T: WriteValue>(values: impl Iterator<Item = T>, count: usize) -> Result<Column, Failure> {
-    let mut builder = T::builder(count);
-    for value in values {
-        value.check().map_err(|error| Failure::fatal(format!("a key: {}", error.0)))?;
-        value.write(&mut builder);
-    }
-    Ok(row::finish(builder, T::finish))
+fn column<T: WriteValue>(values: impl Iterator<Item = T>) -> Result<Column, Failure> {
+    Column::of(values).map_err(|error| Failure::fatal(format!("a key: {}", error.0)))
 }
 
 /// What was found, for keys in the order in which they were asked.

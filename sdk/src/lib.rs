@@ -168,6 +168,8 @@
 //!
 //! [`jiff`] comes without the time zone database, which would double a plugin. A zone whose rules are known needs none:
 //! `jiff::tz::TimeZone::posix("EST5EDT,M3.2.0,M11.1.0")`.
+#![cfg_attr(not(target_family = "wasm"), forbid(unsafe_code))]
+
 extern crate self as millstream_sdk;
 
 mod bits;
@@ -192,7 +194,6 @@ mod stage;
 #[cfg(not(target_family = "wasm"))]
 pub mod testing;
 mod transform;
-mod utf8;
 mod write;
 
 #[cfg(target_family = "wasm")]
@@ -201,7 +202,7 @@ use guest as host;
 use native as host;
 
 pub use column_type::{ColumnType, Days, Digits, Micros, Millis, Nanos, Natural, Repeated, Seconds};
-pub use columns::{Batch, Column, Dictionary, Filtered, Joined, Node, Patch, Refusal, Values, Varlen};
+pub use columns::{Batch, Column, ColumnReader, Dictionary, Filtered, Joined, Node, Patch, Refusal, Values, Varlen};
 pub use config::{Config, ConfigError};
 pub use contract::{Contract, DeclaredLookup, Field, Given, Table};
 pub use logical::{LogicalType, Nested, TimeUnit, TypeError};
@@ -239,7 +240,6 @@ pub mod prelude {
 #[doc(hidden)]
 pub mod __private {
     pub use std::boxed::Box;
-    pub use std::marker::PhantomData;
     pub use std::result::Result::{self, Err, Ok};
     pub use std::string::String;
     pub use std::vec;
@@ -248,6 +248,7 @@ pub mod __private {
     pub use crate::column_type::nested;
     pub use crate::plugin::{config_schema, configure};
     pub use crate::row::{ColumnReaders, Found, field, finish, found, lookup, out_of_range, take_struct};
+    pub use crate::row::{is_looked_up, is_read};
     pub use crate::*;
 
     #[cfg(target_family = "wasm")]

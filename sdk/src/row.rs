@@ -154,6 +154,12 @@ pub fn found<'a, T: Lookup<'a>>(batch: &'a Batch, index: usize) -> Result<Found<
     Found::new::<T>(joined, batch.rows as usize)
 }
 
+/// Asks for a type that can be read, once, for the code of the derives.
+pub fn is_read<'a, T: ReadValue<'a, M>, M>() {}
+
+/// Asks for a row of a table, once, for the code of the derive.
+pub fn is_looked_up<'a, T: Lookup<'a>>() {}
+
 /// A field of a contract, for the code of the derives.
 pub fn field<T: ColumnType<M>, M>(name: &str) -> Field {
     Field { name: name.to_owned(), logical: T::logical(), nullable: T::NULLABLE }

@@ -82,7 +82,7 @@ impl Row {
         let mut errors = Errors::default();
         let mut row = Self { name: input.ident.clone(), lifetime, columns: Vec::new(), lookups: Vec::new() };
         for field in fields {
-            errors.note(borrows_are_named(&field.ty, &input.ident));
+            errors.note(can_be_a_column(&field.ty, &input.ident));
             if let Some(read) = errors.note(RowField::read(field, role)) {
                 match read {
                     RowField::Column(column) => {
@@ -179,8 +179,9 @@ fn lifetime(input: &DeriveInput, role: Role) -> Result<Option<Lifetime>> {
     Ok(found)
 }
 
-/// Whether each `&` in a type has a lifetime, and no part of it is a type that columns never have.
-fn borrows_are_named(rust: &Type, row: &Ident) -> Result<()> {
+/// Whether each `&` in a type has a lifetime, and no part of it is a type that columns never have. What is left over is
+/// for the compiler, which knows what a name stands for.
+fn can_be_a_column(rust: &Type, row: &Ident) -> Result<()> {
     match rust {
         Type::Reference(reference) => match &reference.lifetime {
             Some(_) => Ok(()),
@@ -196,19 +197,32 @@ fn borrows_are_named(rust: &Type, row: &Ident) -> Result<()> {
                 let message = format!("`{name}` stands for no logical type: integers are i8, i16, i32 and i64");
                 return Err(Error::new(last.ident.span(), message));
             }
+            if let "char" | "HashMap" | "BTreeMap" | "HashSet" | "BTreeSet" | "Box" | "Rc" | "Arc" = name.as_str() {
+                return Err(Error::new(last.ident.span(), format!("`{name}` is not the type of a column: {KINDS}")));
+            }
+            if inside_of("Option", rust).and_then(|inner| inside_of("Option", inner)).is_some() {
+                return Err(Error::new(last.ident.span(), "an Option in an Option: a column has one kind of null"));
+            }
             match &last.arguments {
                 PathArguments::AngleBracketed(arguments) => {
                     arguments.args.iter().try_for_each(|argument| match argument {
-                        GenericArgument::Type(inner) => borrows_are_named(inner, row),
+                        GenericArgument::Type(inner) => can_be_a_column(inner, row),
                         _ => Ok(()),
                     })
                 }
                 _ => Ok(()),
             }
         }
+        Type::Tuple(tuple) => {
+            let message = "a tuple is not the type of a column: name its parts in a struct with #[derive(Struct)]";
+            Err(Error::new(tuple.span(), message))
+        }
         _ => Ok(()),
     }
 }
+
+const KINDS: &str = "it is a number, bool, text, bytes, Decimal, Timestamp, Date, Uuid, a struct with #[derive(Struct)], \
+                     or an Option or a Vec of these";
 
 impl RowField {
     fn read(field: &Field, role: Role) -> Result<Self> {

@@ -1,7 +1,10 @@
 //! `Output` and the writing half of `Struct`.
+//!
+//! As in `read`, the bounds on the fields' types are where clauses, so that a wrong type is one error and not one at every
+//! mention; here the where clause is where it is found.
 
 use proc_macro2::TokenStream;
-use quote::{quote, quote_spanned};
+use quote::{format_ident, quote, quote_spanned};
 use syn::{DeriveInput, Result};
 
 use crate::read::declared;
@@ -10,15 +13,18 @@ use crate::rows::{Role, Row, at};
 pub fn output(input: &DeriveInput) -> Result<TokenStream> {
     let row = Row::read(input, Role::Output)?;
     let (rust, generics) = (row.rust(), row.generics());
-    let Builders { definition, names, writes, columns } = Builders::of(&row);
+    let Builders { definition, rust: builders, names, writes, columns, bounds } = Builders::of(&row);
     let declared = declared(&row);
     Ok(quote! {
         #[automatically_derived]
         const _: () = {
             use ::millstream_sdk::__private as sdk;
             #definition
-            impl #generics sdk::Output for #rust {
-                type Columns = Builders #generics;
+            impl #generics sdk::Output for #rust
+            where
+                #(#bounds,)*
+            {
+                type Columns = #builders;
 
                 fn fields() -> sdk::Vec<sdk::Field> {
                     #declared
@@ -54,14 +60,17 @@ pub fn output(input: &DeriveInput) -> Result<TokenStream> {
 pub fn nested(input: &DeriveInput) -> Result<TokenStream> {
     let row = Row::read(input, Role::Struct)?;
     let (rust, generics) = (row.rust(), row.generics());
-    let Builders { definition, names, writes, .. } = Builders::of(&row);
+    let Builders { definition, rust: builders, names, writes, bounds, .. } = Builders::of(&row);
     Ok(quote! {
         #[automatically_derived]
         const _: () = {
             use ::millstream_sdk::__private as sdk;
             #definition
-            impl #generics sdk::WriteValue for #rust {
-                type Builder = Builders #generics;
+            impl #generics sdk::WriteValue for #rust
+            where
+                #(#bounds,)*
+            {
+                type Builder = #builders;
 
                 fn builder(rows: usize) -> Self::Builder {
                     Builders { #(#names: #writes::builder(rows)),* }
@@ -93,30 +102,34 @@ pub fn nested(input: &DeriveInput) -> Result<TokenStream> {
 
 /// The struct of builders, and what stands for each column in the code around it.
 struct Builders {
+    /// Generic over the builders: it asks nothing of the fields' types.
     definition: TokenStream,
+    /// The struct with its type arguments.
+    rust: TokenStream,
     names: Vec<TokenStream>,
     /// `<T as WriteValue<M>>`
     writes: Vec<TokenStream>,
     columns: Vec<TokenStream>,
+    /// What the fields' types must meet.
+    bounds: Vec<TokenStream>,
 }
 
 impl Builders {
     fn of(row: &Row) -> Self {
-        let generics = row.generics();
-        let mut builders =
-            Self { definition: TokenStream::new(), names: Vec::new(), writes: Vec::new(), columns: Vec::new() };
+        let (mut names, mut writes, mut columns, mut bounds) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         for field in &row.columns {
             let (ident, rust, marker, column) = (&field.ident, &field.rust, &field.marker, &field.column);
-            builders.names.push(quote! { #ident });
-            builders.writes.push(quote_spanned! { at(rust) => <#rust as sdk::WriteValue<#marker>> });
-            builders.columns.push(quote! { #column });
+            names.push(quote! { #ident });
+            writes.push(quote! { <#rust as sdk::WriteValue<#marker>> });
+            columns.push(quote! { #column });
+            bounds.push(quote_spanned! { at(rust) => #rust: sdk::WriteValue<#marker> });
         }
-        let (names, writes) = (&builders.names, &builders.writes);
-        builders.definition = quote! {
-            pub struct Builders #generics {
-                #(#names: #writes::Builder,)*
+        let types: Vec<_> = (0..names.len()).map(|index| format_ident!("B{index}")).collect();
+        let definition = quote! {
+            pub struct Builders<#(#types),*> {
+                #(#names: #types,)*
             }
         };
-        builders
+        Self { definition, rust: quote! { Builders<#(#writes::Builder),*> }, names, writes, columns, bounds }
     }
 }

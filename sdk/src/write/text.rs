@@ -13,6 +13,9 @@ use crate::columns::{Dictionary, Node, Values, Varlen};
 /// Bytes a value that a new column makes room for.
 const EXPECTED_BYTES_A_VALUE: usize = 16;
 
+/// As many guesses as fit the dictionaries for which it pays off.
+const GUESS_BITS: u32 = 7;
+
 /// A column of bytes or text.
 #[derive(Debug)]
 pub struct BytesBuilder {
@@ -33,9 +36,11 @@ impl BytesBuilder {
         self.offsets.push(offset(self.data.len()));
     }
 
-    fn value(&self, slot: u32) -> &[u8] {
+    #[inline(always)]
+    fn get(&self, slot: u32) -> Option<&[u8]> {
         let slot = slot as usize;
-        &self.data[self.offsets[slot] as usize..self.offsets[slot + 1] as usize]
+        let (start, end) = (*self.offsets.get(slot)?, *self.offsets.get(slot + 1)?);
+        self.data.get(start as usize..end as usize)
     }
 
     fn finish(self) -> Varlen {
@@ -50,6 +55,9 @@ pub struct RepeatedTextBuilder {
     values: BytesBuilder,
     code_of_value: HashTable<u32>,
     hasher: BuildHasherDefault<FxHasher>,
+    /// By a hash of the text's address, the code that was last given to text that began there: rows that borrow from the
+    /// dictionary of an input column point at the same few places. It is a guess, compared with the text before use.
+    guesses: [u32; 1 << GUESS_BITS],
 }
 
 impl RepeatedTextBuilder {
@@ -59,31 +67,34 @@ impl RepeatedTextBuilder {
             values: BytesBuilder::with_capacity(0),
             code_of_value: HashTable::new(),
             hasher: BuildHasherDefault::default(),
+            guesses: [0; 1 << GUESS_BITS],
         }
     }
 
     #[inline]
     fn push(&mut self, value: &str) {
-        let value = value.as_bytes();
-        // Rows of one kind come in runs.
-        if let Some(last) = self.codes.last()
-            && (*last as usize) + 1 < self.values.offsets.len()
-            && self.values.value(*last) == value
-        {
-            return self.codes.push(*last);
+        let address = value.as_ptr().addr() as u32;
+        let guess = (address.wrapping_mul(0x9e37_79b1) >> (32 - GUESS_BITS)) as usize;
+        let code = self.guesses[guess];
+        if self.values.get(code) == Some(value.as_bytes()) {
+            self.codes.push(code);
+        } else {
+            let code = self.code(value.as_bytes());
+            self.guesses[guess] = code;
+            self.codes.push(code);
         }
-        let Self { codes, values, code_of_value, hasher } = self;
+    }
+
+    fn code(&mut self, value: &[u8]) -> u32 {
+        let Self { values, code_of_value, hasher, .. } = self;
         let hash = hasher.hash_one(value);
-        let code = match code_of_value.find(hash, |code| values.value(*code) == value) {
-            Some(code) => *code,
-            None => {
-                let code = offset(values.offsets.len() - 1);
-                values.push(value);
-                code_of_value.insert_unique(hash, code, |code| hasher.hash_one(values.value(*code)));
-                code
-            }
-        };
-        codes.push(code);
+        if let Some(code) = code_of_value.find(hash, |code| values.get(*code) == Some(value)) {
+            return *code;
+        }
+        let code = offset(values.offsets.len() - 1);
+        values.push(value);
+        code_of_value.insert_unique(hash, code, |code| hasher.hash_one(values.get(*code).unwrap_or_default()));
+        code
     }
 }
 

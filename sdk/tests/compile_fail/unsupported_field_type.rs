@@ -8,4 +8,9 @@ struct Click<'a> {
     tags: HashMap<String, String>,
 }
 
+#[derive(Output)]
+struct Enriched {
+    initial: Option<char>,
+}
+
 fn main() {}

@@ -1,8 +1,0 @@
-use millstream_sdk::prelude::*;
-
-#[derive(Output)]
-struct Enriched {
-    initial: char,
-}
-
-fn main() {}
