@@ -53,9 +53,57 @@ fn digit(byte: u8) -> u64 {
     u64::from(byte.wrapping_sub(b'0'))
 }
 
+/// Reads the digits from `at` on and appends them to `mantissa`; returns where they end. Eight at a time: with the first
+/// digit in the lowest byte, neighbours are joined to pairs, pairs to fours, fours to eights.
+#[inline(always)]
+fn read_digits(bytes: &[u8], mut at: usize, mut mantissa: u64) -> (usize, u64) {
+    const BYTES: u64 = 0x0101_0101_0101_0101;
+    while let Some(chunk) = bytes.get(at..).and_then(|rest| rest.first_chunk()) {
+        let digits = u64::from_le_bytes(*chunk) ^ (BYTES * 0x30);
+        // The high bit of every byte that is no digit. What the sum carries over spoils later bytes only.
+        let others = (digits.wrapping_add(BYTES * 0x76) | digits) & (BYTES * 0x80);
+        let count = others.trailing_zeros() / 8;
+        if count == 0 {
+            return (at, mantissa);
+        }
+        let mut value = digits << (64 - 8 * count);
+        value = (value * 10 + (value >> 8)) & 0x00ff_00ff_00ff_00ff;
+        value = (value * 100 + (value >> 16)) & 0x0000_ffff_0000_ffff;
+        value = (value * 10_000 + (value >> 32)) & 0xffff_ffff;
+        mantissa = mantissa.wrapping_mul(POWERS_U64[count as usize]).wrapping_add(value);
+        at += count as usize;
+        if count < 8 {
+            return (at, mantissa);
+        }
+    }
+    while let Some(&byte) = bytes.get(at)
+        && digit(byte) < 10
+    {
+        mantissa = mantissa.wrapping_mul(10).wrapping_add(digit(byte));
+        at += 1;
+    }
+    (at, mantissa)
+}
+
+/// The integer at the start of `bytes` and its length, when it is written in at most 18 digits and without leading zeros,
+/// point or exponent. None says nothing: see `Number::read`.
+#[inline(always)]
+pub(super) fn plain_integer(bytes: &[u8]) -> Option<(i64, usize)> {
+    let negative = bytes.first() == Some(&b'-');
+    let start = usize::from(negative);
+    let (end, mantissa) = read_digits(bytes, start, 0);
+    let digits = end - start;
+    let is_plain = (1..MANTISSA_DIGITS).contains(&digits)
+        && (digits == 1 || bytes[start] != b'0')
+        && !matches!(bytes.get(end), Some(b'.' | b'e' | b'E'));
+    let value = mantissa.cast_signed();
+    is_plain.then_some((if negative { -value } else { value }, end))
+}
+
+const POWERS_U64: [u64; 9] = [1, 10, 100, 1_000, 10_000, 100_000, 1_000_000, 10_000_000, 100_000_000];
+
 impl<'a> Number<'a> {
     /// Reads the number at the start of `bytes`; what follows it is the caller's to judge. None: there is no number.
-    #[inline]
     pub(super) fn read(bytes: &'a [u8], writing: Writing) -> Option<Self> {
         let mut at = 0;
         let negative = bytes.first() == Some(&b'-');
@@ -63,13 +111,8 @@ impl<'a> Number<'a> {
             at = 1;
         }
         let start = at;
-        let mut mantissa = 0_u64;
-        while let Some(&byte) = bytes.get(at)
-            && digit(byte) < 10
-        {
-            mantissa = mantissa.wrapping_mul(10).wrapping_add(digit(byte));
-            at += 1;
-        }
+        let mut mantissa;
+        (at, mantissa) = read_digits(bytes, at, 0);
         let mut digits = at - start;
         if digits == 0 || (digits > 1 && bytes[start] == b'0' && writing == Writing::Json) {
             return None;
@@ -180,12 +223,7 @@ impl Tail {
         if bytes.get(at) == Some(&b'.') {
             at += 1;
             let start = at;
-            while let Some(&byte) = bytes.get(at)
-                && digit(byte) < 10
-            {
-                mantissa = mantissa.wrapping_mul(10).wrapping_add(digit(byte));
-                at += 1;
-            }
+            (at, mantissa) = read_digits(bytes, at, mantissa);
             digits = at - start;
             if digits == 0 {
                 return None;
@@ -238,6 +276,20 @@ mod tests {
         }
         for (text, value) in [("+1", 1), ("007", 7), ("-007", -7)] {
             assert_eq!(Number::whole(text.as_bytes(), Writing::Csv).expect(text).int64(), Ok(value));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_plain_integer_is_that_number(text in "-?[0-9]{0,22}([.eE,} ][0-9]{0,3})?") {
+            let number = Number::read(text.as_bytes(), Writing::Json);
+            if let Some((value, length)) = plain_integer(text.as_bytes()) {
+                let number = number.expect("a number");
+                prop_assert_eq!((number.int64(), number.text.len()), (Ok(value), length));
+            } else {
+                let digits = text.bytes().filter(u8::is_ascii_digit).count();
+                prop_assert!(number.is_none() || digits > 18 || text.contains(['.', 'e', 'E']), "{text}");
+            }
         }
     }
 

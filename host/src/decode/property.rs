@@ -162,7 +162,7 @@ fn beyond_the_oracle(text: &str, outcome: &Outcome) -> bool {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 128, ..ProptestConfig::default() })]
 
     #[test]
     fn what_becomes_of_a_record_does_not_depend_on_the_others(records in prop::collection::vec(record(), 1..24), rotate: prop::sample::Index) {

@@ -2,7 +2,7 @@
 //! like what is read: escapes, surrogates, numbers, depth.
 
 use crate::decode::flaw::{Checked, Flaw, Reason, shortened};
-use crate::decode::number::{Number, Writing};
+use crate::decode::number::{Number, Writing, plain_integer};
 use crate::decode::text::hex;
 
 /// Objects and arrays may be this deep, the record itself included: what serde_json takes as well.
@@ -19,19 +19,14 @@ pub(in crate::decode) struct Cursor<'a> {
     depth: usize,
 }
 
-const ONES: u64 = 0x0101_0101_0101_0101;
-const HIGHS: u64 = 0x8080_8080_8080_8080;
-
-/// A mark in the high bit of the first byte of `word` that ends a run of plain characters: a quote, a backslash or a
-/// control character. Later marks may be wrong, the first one never is (borrows only go upwards).
+/// Where the first byte stands that ends a run of plain characters: a quote, a backslash or a control character. In
+/// this form the compiler makes a few vector instructions of it.
 #[inline(always)]
-fn marks(word: u64) -> u64 {
-    let quote = word ^ (ONES * b'"' as u64);
-    let backslash = word ^ (ONES * b'\\' as u64);
-    let quotes = quote.wrapping_sub(ONES) & !quote;
-    let backslashes = backslash.wrapping_sub(ONES) & !backslash;
-    let controls = word.wrapping_sub(ONES * 0x20) & !word;
-    (quotes | backslashes | controls) & HIGHS
+fn first_mark(chunk: &[u8; 16]) -> Option<usize> {
+    let mark = |byte: u8| (byte == b'"') | (byte == b'\\') | (byte < 0x20);
+    let marks: [u8; 16] = std::array::from_fn(|at| if mark(chunk[at]) { 0xff } else { 0 });
+    let marks = u128::from_le_bytes(marks);
+    if marks == 0 { None } else { Some((marks.trailing_zeros() / 8) as usize) }
 }
 
 impl<'a> Cursor<'a> {
@@ -47,7 +42,9 @@ impl<'a> Cursor<'a> {
 
     #[inline(always)]
     pub(super) fn skip_blanks(&mut self) {
-        while let Some(b' ' | b'\t' | b'\n' | b'\r') = self.peek() {
+        while let Some(byte @ ..=b' ') = self.peek()
+            && matches!(byte, b' ' | b'\t' | b'\n' | b'\r')
+        {
             self.at += 1;
         }
     }
@@ -102,7 +99,6 @@ impl<'a> Cursor<'a> {
     }
 
     /// The number under the cursor.
-    #[inline]
     pub(super) fn number(&mut self) -> Checked<Number<'a>> {
         match Number::read(&self.text[self.at..], Writing::Json) {
             Some(number) => {
@@ -113,15 +109,23 @@ impl<'a> Cursor<'a> {
         }
     }
 
+    /// The integer under the cursor when it is written as most are: at most 18 digits, no point, no exponent. None: the
+    /// cursor has not moved, and `number` says what there is.
+    #[inline]
+    pub(super) fn plain_integer(&mut self) -> Option<i64> {
+        let (value, length) = plain_integer(self.text.get(self.at..)?)?;
+        self.at += length;
+        Some(value)
+    }
+
     /// Where the run of plain characters from `at` ends.
     #[inline]
     fn plain_end(&self, mut at: usize) -> usize {
-        while let Some(word) = self.ahead.get(at..).and_then(|rest| rest.first_chunk::<8>()) {
-            let marks = marks(u64::from_le_bytes(*word));
-            if marks != 0 {
-                return (at + (marks.trailing_zeros() / 8) as usize).min(self.text.len());
+        while let Some(chunk) = self.ahead.get(at..).and_then(|rest| rest.first_chunk()) {
+            if let Some(mark) = first_mark(chunk) {
+                return (at + mark).min(self.text.len());
             }
-            at += 8;
+            at += chunk.len();
         }
         while self.text.get(at).is_some_and(|byte| !matches!(byte, b'"' | b'\\' | 0..0x20)) {
             at += 1;
@@ -129,9 +133,21 @@ impl<'a> Cursor<'a> {
         at.min(self.text.len())
     }
 
-    /// Reads the string whose opening quote is under the cursor: hands its parts, decoded, to `part`.
+    /// Reads the string whose opening quote is under the cursor when it has no escapes: most have none.
     #[inline]
-    fn string_parts(&mut self, mut part: impl FnMut(&[u8])) -> Checked<()> {
+    fn plain_string(&mut self) -> Option<&'a [u8]> {
+        let start = self.at + 1;
+        let end = self.plain_end(start);
+        if self.text.get(end) != Some(&b'"') {
+            return None;
+        }
+        self.at = end + 1;
+        Some(&self.text[start..end])
+    }
+
+    /// Reads any string: hands its parts, decoded, to `part`.
+    #[inline(never)]
+    fn string_parts(&mut self, part: &mut dyn FnMut(&[u8])) -> Checked<()> {
         self.at += 1;
         loop {
             let end = self.plain_end(self.at);
@@ -154,7 +170,11 @@ impl<'a> Cursor<'a> {
     /// Appends the string under the cursor, decoded.
     #[inline]
     pub(super) fn string_into(&mut self, target: &mut Vec<u8>) -> Checked<()> {
-        self.string_parts(|part| target.extend_from_slice(part))
+        if let Some(plain) = self.plain_string() {
+            target.extend_from_slice(plain);
+            return Ok(());
+        }
+        self.string_parts(&mut |part| target.extend_from_slice(part))
     }
 
     /// The string under the cursor, decoded; in `scratch` when it has escapes.
@@ -162,14 +182,11 @@ impl<'a> Cursor<'a> {
     where
         'a: 's,
     {
-        let start = self.at + 1;
-        let end = self.plain_end(start);
-        if self.text.get(end) == Some(&b'"') {
-            self.at = end + 1;
-            return Ok(&self.text[start..end]);
+        if let Some(plain) = self.plain_string() {
+            return Ok(plain);
         }
         scratch.clear();
-        self.string_into(scratch)?;
+        self.string_parts(&mut |part| scratch.extend_from_slice(part))?;
         Ok(scratch)
     }
 
@@ -212,10 +229,26 @@ impl<'a> Cursor<'a> {
     }
 
     /// Steps over the value under the cursor.
+    #[inline]
     pub(super) fn skip_value(&mut self) -> Checked<()> {
         match self.peek() {
             Some(b'"') => self.skip_string(),
-            Some(b'-' | b'0'..=b'9') => self.number().map(drop),
+            Some(b'-' | b'0'..=b'9') => self.skip_number(),
+            _ => self.skip_other(),
+        }
+    }
+
+    #[inline]
+    fn skip_number(&mut self) -> Checked<()> {
+        match self.plain_integer() {
+            Some(_) => Ok(()),
+            None => self.number().map(drop),
+        }
+    }
+
+    #[inline(never)]
+    fn skip_other(&mut self) -> Checked<()> {
+        match self.peek() {
             Some(b'{') => self.skip_object(),
             Some(b'[') => {
                 self.enter()?;
@@ -235,7 +268,10 @@ impl<'a> Cursor<'a> {
 
     #[inline]
     pub(super) fn skip_string(&mut self) -> Checked<()> {
-        self.string_parts(|_| ())
+        match self.plain_string() {
+            Some(_) => Ok(()),
+            None => self.string_parts(&mut |_| ()),
+        }
     }
 
     #[inline]

@@ -22,28 +22,46 @@ pub(super) fn object(cursor: &mut Cursor<'_>, shape: &mut Shape, fields: &mut im
     let (mut step, mut first) = (0, true);
     loop {
         let start = cursor.at;
-        let field = match shape.predict(step, first, cursor) {
-            Some((next, field)) => {
-                step = next;
+        let (next, field) = match shape.predict(step, first, cursor) {
+            Some(predicted) => {
                 // The lead may have been learnt without the blanks that stand here behind its colon.
                 cursor.skip_blanks();
-                field
+                predicted
             }
-            None => {
-                if !cursor.next_key(first)? {
-                    return Ok(());
-                }
-                let mut scratch = Vec::new();
-                let field = fields.find(cursor.string(&mut scratch)?);
-                cursor.colon()?;
-                step = shape.learn(step, &cursor.text[start..cursor.at], first, field);
-                field
-            }
+            None => match unpredicted(cursor, shape, fields, step, first)? {
+                Some(read) => read,
+                None => return Ok(()),
+            },
         };
-        first = false;
+        (step, first) = (next, false);
         let lead = start..cursor.at;
         fields.field(cursor, field, lead)?;
     }
+}
+
+/// Reads what stands between two values strictly; none at the object's end. Out of line, so that the loop which it is
+/// rarely needed in stays small.
+#[inline(never)]
+fn unpredicted(
+    cursor: &mut Cursor<'_>,
+    shape: &mut Shape,
+    fields: &impl Fields,
+    step: usize,
+    first: bool,
+) -> Checked<Option<(usize, FieldId)>> {
+    if let Some(later) = shape.predict_later(step + 1, first, cursor) {
+        cursor.skip_blanks();
+        return Ok(Some(later));
+    }
+    let start = cursor.at;
+    if !cursor.next_key(first)? {
+        return Ok(None);
+    }
+    let mut scratch = Vec::new();
+    let field = fields.find(cursor.string(&mut scratch)?);
+    cursor.colon()?;
+    let next = shape.learn(step, &cursor.text[start..cursor.at], first, field);
+    Ok(Some((next, field)))
 }
 
 /// The key in a lead, as it is written between its quotes.

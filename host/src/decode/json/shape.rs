@@ -14,7 +14,8 @@ pub(super) const UNKNOWN: FieldId = FieldId::MAX;
 const MAX_STEPS: usize = 256;
 /// How many steps may be left out at once and still be found by comparing: optional fields.
 const MAX_LEFT_OUT: usize = 3;
-const WORDS: usize = 4;
+/// Leads up to this length, which most are, are compared as one wide word.
+const WIDE: usize = 16;
 
 /// The order of an object's fields.
 #[derive(Debug, Default)]
@@ -25,8 +26,8 @@ pub(in crate::decode) struct Shape {
 #[derive(Debug)]
 struct Step {
     /// The first bytes of `lead`, and which bits of them count.
-    words: [u64; WORDS],
-    masks: [u64; WORDS],
+    word: u128,
+    mask: u128,
     /// Everything between the value before, or the object's brace, and this value. It was read strictly once.
     lead: Box<[u8]>,
     /// Whether the object begins with it: only then it has no comma.
@@ -36,57 +37,44 @@ struct Step {
 
 impl Step {
     fn new(lead: &[u8], first: bool, field: FieldId) -> Self {
-        let (mut words, mut masks) = ([0; WORDS], [0; WORDS]);
-        for (at, byte) in lead.iter().enumerate().take(WORDS * 8) {
-            words[at / 8] |= u64::from(*byte) << (at % 8 * 8);
-            masks[at / 8] |= 0xff << (at % 8 * 8);
+        let (mut word, mut mask) = ([0; WIDE], [0; WIDE]);
+        for (at, byte) in lead.iter().enumerate().take(WIDE) {
+            (word[at], mask[at]) = (*byte, 0xff);
         }
-        Self { words, masks, lead: lead.into(), first, field }
+        let (word, mask) = (u128::from_le_bytes(word), u128::from_le_bytes(mask));
+        Self { word, mask, lead: lead.into(), first, field }
     }
 
     #[inline(always)]
     fn matches(&self, cursor: &Cursor<'_>, first: bool) -> bool {
-        if self.first != first || self.lead.len() > cursor.text.len() - cursor.at {
-            return false;
-        }
-        let Some(ahead) = cursor.ahead[cursor.at..].first_chunk::<{ WORDS * 8 }>() else {
-            return cursor.text[cursor.at..].starts_with(&self.lead);
-        };
-        let (chunks, _) = ahead.as_chunks::<8>();
-        let differs = |at: usize| (u64::from_le_bytes(chunks[at]) ^ self.words[at]) & self.masks[at];
-        if differs(0) | differs(1) != 0 {
-            return false;
-        }
         let length = self.lead.len();
-        length <= 16
-            || (differs(2) | differs(3) == 0
-                && (length <= WORDS * 8 || cursor.text[cursor.at..].starts_with(&self.lead)))
+        if self.first != first || length > cursor.text.len() - cursor.at {
+            return false;
+        }
+        match cursor.ahead[cursor.at..].first_chunk() {
+            Some(ahead) if (u128::from_le_bytes(*ahead) ^ self.word) & self.mask != 0 => false,
+            Some(_) if length <= WIDE => true,
+            _ => cursor.text[cursor.at..].starts_with(&self.lead),
+        }
     }
 }
 
 impl Shape {
-    /// The field whose lead is under the cursor, tried from `step` on, and the step after it. The cursor is on the
-    /// value then.
+    /// The field of `step`, if its lead is under the cursor, and the step after it. The cursor is on the value then, or
+    /// on blanks in front of it.
     #[inline(always)]
     pub(super) fn predict(&self, step: usize, first: bool, cursor: &mut Cursor<'_>) -> Option<(usize, FieldId)> {
-        let expected = self.steps.get(step)?;
-        if expected.matches(cursor, first) {
-            cursor.at += expected.lead.len();
-            return Some((step + 1, expected.field));
-        }
-        self.predict_later(step + 1, first, cursor)
+        let expected = self.steps.get(step).filter(|expected| expected.matches(cursor, first))?;
+        cursor.at += expected.lead.len();
+        Some((step + 1, expected.field))
     }
 
-    fn predict_later(&self, step: usize, first: bool, cursor: &mut Cursor<'_>) -> Option<(usize, FieldId)> {
-        let (left_out, found) = self
-            .steps
-            .iter()
-            .skip(step)
-            .take(MAX_LEFT_OUT)
-            .enumerate()
-            .find(|(_, step)| step.matches(cursor, first))?;
+    /// As `predict`, for the few steps from `step` on: fields were left out.
+    pub(super) fn predict_later(&self, step: usize, first: bool, cursor: &mut Cursor<'_>) -> Option<(usize, FieldId)> {
+        let mut later = self.steps.iter().enumerate().skip(step).take(MAX_LEFT_OUT);
+        let (at, found) = later.find(|(_, step)| step.matches(cursor, first))?;
         cursor.at += found.lead.len();
-        Some((step + left_out + 1, found.field))
+        Some((at + 1, found.field))
     }
 
     /// Remembers a lead that was read strictly where `step` was expected; returns the step after it.

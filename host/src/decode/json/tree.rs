@@ -13,7 +13,7 @@ use super::shape::{FieldId, Shape, UNKNOWN};
 use super::unknown::duplicate;
 use super::value::{Scratch, value};
 use crate::config::{ColumnFrom, SourceColumn};
-use crate::decode::column::{Column, Values};
+use crate::decode::column::Column;
 use crate::decode::flaw::{Checked, Flaw, Reason};
 use crate::error::{Error, ErrorKind, Result};
 
@@ -34,6 +34,7 @@ pub(in crate::decode) struct Tree {
 #[derive(Debug, Default)]
 struct Node {
     name: String,
+    taker: Taker,
     /// The needed columns that take the field's value: most fields have one, unneeded ones none.
     columns: Vec<usize>,
     /// The field of the object that the value is, by name.
@@ -43,6 +44,22 @@ struct Node {
     shape: Shape,
     /// The last record that had the field.
     record: u64,
+}
+
+/// Who takes a field's value.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Taker {
+    /// Nobody: it is stepped over.
+    #[default]
+    Nobody,
+    /// One column.
+    Column(usize),
+    /// One column of structs: what is unknown in its objects is kept under the field's name.
+    Struct(usize),
+    /// Several columns, the same value.
+    Several,
+    /// Columns that take a part of the object.
+    Parts,
 }
 
 /// A needed column: its index in the source's `columns`.
@@ -75,6 +92,15 @@ impl Tree {
                 )
                 .help("take an object either as one struct column or field by field (`from = \"device.os\"`)"));
             }
+        }
+        for node in &mut tree.nodes {
+            node.taker = match *node.columns {
+                [] if node.children.is_empty() => Taker::Nobody,
+                [] => Taker::Parts,
+                [column] if matches!(needed[column].1.logical, LogicalType::Struct(_)) => Taker::Struct(column),
+                [column] => Taker::Column(column),
+                _ => Taker::Several,
+            };
         }
         Ok(tree)
     }
@@ -174,45 +200,45 @@ impl Fields for TreeFields<'_> {
             return Err(duplicate(key_in(cursor, lead)));
         }
         node.record = self.tree.record;
-        match *node.columns {
-            [] if node.children.is_empty() => cursor.skip_value(),
-            [] => self.inside(cursor, field as usize, lead),
-            [column] => {
-                self.tree.filled += 1;
-                self.column(cursor, column, lead)
-            }
-            _ => self.several(cursor, field as usize, &lead),
+        match node.taker {
+            Taker::Nobody => cursor.skip_value(),
+            Taker::Column(column) => self.column(cursor, column),
+            Taker::Struct(column) => self.structure(cursor, column, lead),
+            Taker::Several => self.several(cursor, field as usize),
+            Taker::Parts => self.parts(cursor, field as usize, lead),
         }
     }
 }
 
 impl TreeFields<'_> {
     #[inline]
-    fn column(&mut self, cursor: &mut Cursor<'_>, index: usize, lead: Range<usize>) -> Checked<()> {
-        let column = &mut self.columns[index];
-        let outer = matches!(column.values, Values::Struct(_)).then(|| self.scratch.unknown.open(cursor, lead));
-        if let Err(flaw) = value(cursor, column, self.scratch) {
-            return Err(flaw.within(&self.tree.names[index]));
+    fn column(&mut self, cursor: &mut Cursor<'_>, index: usize) -> Checked<()> {
+        self.tree.filled += 1;
+        match value(cursor, &mut self.columns[index], self.scratch) {
+            Ok(()) => Ok(()),
+            Err(flaw) => Err(flaw.within(&self.tree.names[index])),
         }
-        if let Some(outer) = outer {
-            self.scratch.unknown.close(outer);
-        }
+    }
+
+    fn structure(&mut self, cursor: &mut Cursor<'_>, index: usize, lead: Range<usize>) -> Checked<()> {
+        let outer = self.scratch.unknown.open(cursor, lead);
+        self.column(cursor, index)?;
+        self.scratch.unknown.close(outer);
         Ok(())
     }
 
     /// Several columns take the same value.
-    fn several(&mut self, cursor: &mut Cursor<'_>, node: usize, lead: &Range<usize>) -> Checked<()> {
+    fn several(&mut self, cursor: &mut Cursor<'_>, node: usize) -> Checked<()> {
         let start = cursor.at;
         for at in 0..self.tree.nodes[node].columns.len() {
             cursor.at = start;
-            self.tree.filled += 1;
-            self.column(cursor, self.tree.nodes[node].columns[at], lead.clone())?;
+            self.column(cursor, self.tree.nodes[node].columns[at])?;
         }
         Ok(())
     }
 
     /// Columns take values from inside the object. An object that is null has no fields.
-    fn inside(&mut self, cursor: &mut Cursor<'_>, node: usize, lead: Range<usize>) -> Checked<()> {
+    fn parts(&mut self, cursor: &mut Cursor<'_>, node: usize, lead: Range<usize>) -> Checked<()> {
         let needed = self.tree.nodes[node].needed_below;
         match cursor.peek() {
             Some(b'{') if needed || self.scratch.unknown.matters() => {

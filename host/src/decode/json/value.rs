@@ -36,14 +36,23 @@ pub(in crate::decode) fn value(cursor: &mut Cursor<'_>, column: &mut Column, scr
             bytes.end();
             Ok(())
         }
-        (Some(b'-' | b'0'..=b'9'), Values::Int64(values)) => {
-            let number = cursor.number()?;
-            values.push(number.int64().map_err(|misfit| misfitting(misfit, &column.logical, &number))?);
-            Ok(())
-        }
-        (Some(b'-' | b'0'..=b'9'), _) => {
-            let number = cursor.number()?;
-            number_into(&number, column)
+        (Some(b'-' | b'0'..=b'9'), values) => {
+            let start = cursor.at;
+            let fits = match (cursor.plain_integer(), values) {
+                (Some(integer), Values::Int64(values)) => append(values, integer),
+                (Some(integer), Values::Int32(values)) => {
+                    i32::try_from(integer).is_ok_and(|value| append(values, value))
+                }
+                (Some(integer), Values::Timestamp(values, unit)) => {
+                    text::is_instant(integer, *unit) && append(values, integer)
+                }
+                _ => false,
+            };
+            if fits {
+                return Ok(());
+            }
+            cursor.at = start;
+            number_into(&cursor.number()?, column)
         }
         (Some(b'"'), _) => {
             let text = cursor.string(&mut scratch.text)?;
@@ -67,6 +76,12 @@ pub(in crate::decode) fn value(cursor: &mut Cursor<'_>, column: &mut Column, scr
         (Some(b'{'), Values::Struct(value)) => structure(cursor, value, scratch),
         _ => other_kind(cursor, &column.logical),
     }
+}
+
+#[inline(always)]
+fn append<T>(values: &mut Vec<T>, value: T) -> bool {
+    values.push(value);
+    true
 }
 
 /// The value under the cursor is of another kind than the column.
