@@ -67,8 +67,7 @@ pub struct Host {
 impl Host {
     /// Starts it and listens to its stderr.
     pub fn start(command: &mut Command) -> Self {
-        let mut child =
-            command.stderr(Stdio::piped()).stdout(Stdio::null()).spawn().expect("the host starts");
+        let mut child = command.stderr(Stdio::piped()).stdout(Stdio::null()).spawn().expect("the host starts");
         let stderr = child.stderr.take().expect("the host's stderr");
         let (sender, lines) = channel();
         std::thread::spawn(move || {

@@ -27,6 +27,9 @@ pub const KAFKA_VERSION: &str = "4.1.1";
 /// Most that a broker may take to start on a busy machine.
 const START: Duration = Duration::from_secs(120);
 
+/// A record's key and value.
+pub type KeyAndValue = (Option<Vec<u8>>, Option<Vec<u8>>);
+
 /// A running (or stopped) broker.
 pub struct Kafka {
     folder: PathBuf,
@@ -77,8 +80,9 @@ impl Kafka {
     /// Starts the broker on its ports and data, and waits until it answers.
     pub fn start_again(&self) {
         let log = File::create(self.folder.join("broker.log")).expect("the broker's log file");
+        let temporary = format!("-Djava.io.tmpdir={}", self.folder.display());
         let mut command = Command::new("sh");
-        command.args(["-c", SUPERVISE, "sh"]).arg(&self.folder).args(java(&["-Xms256m", "-Xmx512m"]));
+        command.args(["-c", SUPERVISE, "sh"]).arg(&self.folder).args(java(&["-Xms256m", "-Xmx512m", &temporary]));
         command.arg("kafka.Kafka").arg(self.properties_file());
         command.stdin(Stdio::piped()).stdout(log.try_clone().expect("a second handle")).stderr(log);
         *self.process() = Some(command.spawn().expect("starting a shell"));
@@ -151,8 +155,8 @@ impl Kafka {
         list.elements().iter().map(|element| offset(element.offset())).collect()
     }
 
-    /// All values of a topic that a read_committed reader sees, with their keys, by partition and offset.
-    pub fn read_all(&self, topic: &str) -> Vec<(Option<Vec<u8>>, Option<Vec<u8>>)> {
+    /// All records of a topic that a read_committed reader sees, by partition and offset.
+    pub fn read_all(&self, topic: &str) -> Vec<KeyAndValue> {
         use rdkafka::Message;
         let mut config = self.config();
         config.set("group.id", "read-all").set("enable.partition.eof", "true").set("enable.auto.commit", "false");
@@ -257,8 +261,10 @@ impl Drop for Kafka {
     }
 }
 
-/// Runs the JVM until standard input ends or says `keep`; without `keep` the data go too.
+/// Runs the JVM until standard input ends or says `keep`; without `keep` the data go too. A signal to the whole process
+/// group (Ctrl-C) must not end the shell before it has cleaned up.
 const SUPERVISE: &str = r#"folder=$1; shift
+trap : HUP INT TERM
 "$@" </dev/null & jvm=$!
 read -r wish
 kill -9 $jvm 2>/dev/null; wait $jvm 2>/dev/null

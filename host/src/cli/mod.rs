@@ -21,7 +21,11 @@ use crate::service::Failure;
 /// dimension tables, and writes Parquet. A stage is replaced while the stream runs; a bad row never stops it; a crash
 /// never loses or doubles one.
 #[derive(Parser)]
-#[command(name = "millstream", version, max_term_width = 110, after_help = "\
+#[command(
+    name = "millstream",
+    version,
+    max_term_width = 110,
+    after_help = "\
 A first round:
   millstream infer events.jsonl                  propose the columns of a source
   millstream check pipeline.toml                 find every mistake and draw the plan
@@ -29,7 +33,8 @@ A first round:
   millstream run pipeline.toml --until-caught-up run to the end of the input
   millstream run pipeline.toml --follow          go on for good; save a plugin's file to swap it while it runs
 
-docs/pipeline.md describes the pipeline file, docs/plugins.md how to write a plugin.")]
+docs/pipeline.md describes the pipeline file, docs/plugins.md how to write a plugin."
+)]
 struct Cli {
     /// What is logged to stderr, such as `info`, `warn` or `millstream=debug`; default `info` for `run`, else `warn`.
     #[arg(long, global = true, env = "MILLSTREAM_LOG", value_name = "FILTER")]

@@ -62,8 +62,9 @@ impl Build {
     fn cargo_build(&self) -> Result<PathBuf> {
         let manifest = self.folder.join("Cargo.toml");
         if !manifest.exists() {
-            return Err(Error::new(ErrorKind::Config, format!("{} has no Cargo.toml", self.folder.display()))
-                .help("name the folder of a plugin: `millstream plugin build examples/flights/plugins/clean_flights`"));
+            return Err(Error::new(ErrorKind::Config, format!("{} has no Cargo.toml", self.folder.display())).help(
+                "name the folder of a plugin: `millstream plugin build examples/flights/plugins/clean_flights`",
+            ));
         }
         let manifest = manifest.canonicalize().map_err(|error| unreadable(&manifest, error))?;
         let output = Command::new("cargo")
@@ -78,8 +79,11 @@ impl Build {
                     .help("install Rust with rustup: https://rustup.rs")
             })?;
         if !output.status.success() {
-            return Err(Error::new(ErrorKind::Plugin, format!("the plugin in {} does not build", self.folder.display()))
-                .help(format!("see cargo's messages above; when the target is missing: `rustup target add {TARGET}`")));
+            return Err(Error::new(
+                ErrorKind::Plugin,
+                format!("the plugin in {} does not build", self.folder.display()),
+            )
+            .help(format!("see cargo's messages above; when the target is missing: `rustup target add {TARGET}`")));
         }
         component_of(&manifest, &output.stdout).ok_or_else(|| {
             Error::new(ErrorKind::Plugin, format!("{} makes no component", manifest.display()))
@@ -90,7 +94,8 @@ impl Build {
 
 /// The .wasm among the files that cargo says it made of this manifest.
 fn component_of(manifest: &Path, messages: &[u8]) -> Option<PathBuf> {
-    let lines = messages.split(|byte| *byte == b'\n').filter_map(|line| serde_json::from_slice::<serde_json::Value>(line).ok());
+    let lines =
+        messages.split(|byte| *byte == b'\n').filter_map(|line| serde_json::from_slice::<serde_json::Value>(line).ok());
     let ours = lines.filter(|message| message["manifest_path"].as_str().map(Path::new) == Some(manifest));
     let files: Vec<String> = ours
         .flat_map(|message| message["filenames"].as_array().cloned().unwrap_or_default())
@@ -140,8 +145,11 @@ impl Inspect {
                     writeln!(out, "reads    {}: {}", column.name, column.type_text())?;
                 }
                 for lookup in &contract.lookups {
-                    let columns: Vec<String> =
-                        lookup.columns.iter().map(|column| format!("{}: {}", column.name, column.type_text())).collect();
+                    let columns: Vec<String> = lookup
+                        .columns
+                        .iter()
+                        .map(|column| format!("{}: {}", column.name, column.type_text()))
+                        .collect();
                     writeln!(out, "looks up {} by {}: {}", lookup.table, lookup.key.join(", "), columns.join(", "))?;
                 }
                 for column in &contract.writes {
@@ -151,7 +159,9 @@ impl Inspect {
                     writeln!(out, "routes   {}", contract.outputs.join(", "))?;
                 }
             }
-            Err(error) => writeln!(out, "contract depends on its place: {error}\n         give it a config with --config")?,
+            Err(error) => {
+                writeln!(out, "contract depends on its place: {error}\n         give it a config with --config")?
+            }
         }
         Ok(())
     }

@@ -88,7 +88,7 @@ impl Preview {
                     timeout: Duration::from_secs(self.wait),
                 };
                 first(KafkaSource::join(name, settings, &Positions::new(), &options)?.readers(1)?)?
-            },
+            }
         };
         let bounds = crate::config::BatchSettings { rows: self.records.max(1), ..pipeline.batch.clone() };
         let until = Instant::now() + Duration::from_secs(self.wait);
@@ -155,7 +155,11 @@ impl Show<'_> {
         for (route, rows) in routes {
             let readers = self.tree.readers(Place::Route { stage, output: route });
             let to: Vec<&str> = readers.outputs.iter().map(|output| self.plan.outputs[*output].name.as_ref()).collect();
-            writeln!(out, "route {route}: {rows} rows to {}", if to.is_empty() { "nobody".to_owned() } else { to.join(", ") })?;
+            writeln!(
+                out,
+                "route {route}: {rows} rows to {}",
+                if to.is_empty() { "nobody".to_owned() } else { to.join(", ") }
+            )?;
         }
         drop(out);
         self.readers_of(Place::Stage(stage), &applied.kept, now_ms)

@@ -55,7 +55,8 @@ impl Run {
             let json = serde_json::to_string_pretty(&summary)
                 .map_err(|error| Error::new(ErrorKind::Internal, "the summary has no JSON form").caused_by(error))?;
             std::fs::write(path, json).map_err(|error| {
-                Error::new(ErrorKind::Storage, format!("the summary {} cannot be written", path.display())).caused_by(error)
+                Error::new(ErrorKind::Storage, format!("the summary {} cannot be written", path.display()))
+                    .caused_by(error)
             })?;
         }
         writeln!(std::io::stdout().lock(), "{summary}")?;

@@ -14,8 +14,8 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use super::{Epochs, Host, PlanStamp, Settings, Step};
 use crate::clock::{Clock, ManualClock};
 use crate::config::{
-    BatchSettings, ColumnFrom, Compression, Format, Located, OutputKind, ParquetOutput, PartitionBy, PartitionTransform,
-    SourceColumn, Unknown,
+    BatchSettings, ColumnFrom, Compression, Format, Located, OutputKind, ParquetOutput, PartitionBy,
+    PartitionTransform, SourceColumn, Unknown,
 };
 use crate::decode::Decoder;
 use crate::disk::{Disk, MemoryDisk};
@@ -242,8 +242,12 @@ fn check(disk: &MemoryDisk, counts: &Counts, what: &str) {
     assert_eq!(counts.total_read(), (WORKERS as i64 * RECORDS) as u64, "{what}: read");
     assert!(counts.is_conserved(), "{what}: {}", counts.equation());
     assert!(counts.total_rejected() > 0, "{what}: there are bad records");
-    let left: Vec<PathBuf> =
-        disk.files_below(Path::new("/lake")).unwrap().into_iter().filter(|path| path.starts_with("/lake/rows/.staging")).collect();
+    let left: Vec<PathBuf> = disk
+        .files_below(Path::new("/lake"))
+        .unwrap()
+        .into_iter()
+        .filter(|path| path.starts_with("/lake/rows/.staging"))
+        .collect();
     assert!(left.is_empty(), "{what}: left in staging: {left:?}");
 }
 

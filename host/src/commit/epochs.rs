@@ -96,7 +96,10 @@ impl Epochs {
         if let Some(Last { record, finished }) = last {
             epochs.check(&record)?;
             if !finished {
-                tracing::info!(epoch = record.epoch, "recovery: the last epoch was committed and not finished: publishing it");
+                tracing::info!(
+                    epoch = record.epoch,
+                    "recovery: the last epoch was committed and not finished: publishing it"
+                );
                 recovered.published_files = epochs.publish(&record)?;
                 epochs.log.finish(record.epoch)?;
             }
@@ -120,14 +123,20 @@ impl Epochs {
         if record.version > RECORD_VERSION {
             return Err(Error::new(
                 ErrorKind::Config,
-                format!("the last commit in {folder} has version {}, this millstream knows up to {RECORD_VERSION}", record.version),
+                format!(
+                    "the last commit in {folder} has version {}, this millstream knows up to {RECORD_VERSION}",
+                    record.version
+                ),
             )
             .help("run a millstream at least as new as the one that wrote it"));
         }
         if record.host != self.settings.host.id {
             return Err(Error::new(
                 ErrorKind::Config,
-                format!("the commit log in {folder} is host {}'s, but the folder is host {}'s", record.host, self.settings.host.id),
+                format!(
+                    "the commit log in {folder} is host {}'s, but the folder is host {}'s",
+                    record.host, self.settings.host.id
+                ),
             )
             .help("files of two data folders were mixed: restore the folder as a whole"));
         }
@@ -288,8 +297,11 @@ impl Epochs {
         let mut deleted = 0;
         for lake in self.settings.lakes.values().collect::<BTreeSet<_>>() {
             let staging = staging_folder(lake, &self.settings.host);
-            let files =
-                self.settings.disk.files_below(&staging).map_err(|error| storage(&staging, "cannot be listed", error))?;
+            let files = self
+                .settings
+                .disk
+                .files_below(&staging)
+                .map_err(|error| storage(&staging, "cannot be listed", error))?;
             for path in files.into_iter().filter(|path| !waiting.contains(path)) {
                 self.remove(&path)?;
                 deleted += 1;

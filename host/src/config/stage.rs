@@ -153,8 +153,8 @@ fn read_limits(reader: &mut Reader<'_>, field: Option<&Field<'_>>, plugin: bool)
             }
         }
     }
-    let memory_bytes =
-        keys.optional(reader, "memory", Limits::default().memory_bytes, |reader, field| reader.size(field, MEMORY_BYTES));
+    let memory_bytes = keys
+        .optional(reader, "memory", Limits::default().memory_bytes, |reader, field| reader.size(field, MEMORY_BYTES));
     let deadline =
         keys.optional(reader, "deadline", Limits::default().deadline, |reader, field| reader.duration(field, DEADLINE));
     let rejected = keys.optional(reader, "rejected", None, |reader, field| {

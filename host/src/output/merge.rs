@@ -13,10 +13,10 @@ use parquet::file::reader::{ChunkReader, Length};
 use parquet::file::writer::SerializedFileWriter;
 
 use super::token::{Prepared, StagedFile};
-use super::unfinished::{CountedFile, finish};
-use super::{EPOCHS_KEY, Place, in_parquet};
+use super::unfinished::{CountedFile, Paths, finish};
+use super::{EPOCHS_KEY, Place, in_parquet, on_disk};
 use crate::disk::Disk;
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 
 /// How much is read at once.
 const READ_BYTES: usize = 128 << 10;
@@ -101,7 +101,7 @@ pub(super) fn append_row_groups<W: Write + Send>(
     metadata: &ParquetMetaData,
 ) -> Result<()> {
     let fail = in_parquet("copy row groups of", from);
-    let reader = DiskReader::open(disk, from).map_err(super::on_disk("read", from))?;
+    let reader = DiskReader::open(disk, from).map_err(on_disk("read", from))?;
     for group in metadata.row_groups() {
         let mut target = writer.next_row_group().map_err(&fail)?;
         for column in group.columns() {
@@ -135,77 +135,87 @@ pub fn merge_tails(
     disk: &Arc<dyn Disk>,
 ) -> Result<()> {
     let enough = target_file_bytes / 2;
-    let mut small: BTreeMap<String, Vec<StagedFile>> = BTreeMap::new();
+    let mut small: BTreeMap<String, Vec<Tail>> = BTreeMap::new();
     for token in tokens.iter_mut() {
         let (large, rest): (Vec<_>, Vec<_>) = token.tails.drain(..).partition(|file| file.bytes >= enough);
         token.tails = large;
-        rest.into_iter().for_each(|file| small.entry(file.partition.clone()).or_default().push(file));
+        for file in rest {
+            small.entry(file.partition.clone()).or_default().push(Tail::open(file, disk)?);
+        }
     }
     let Some(first) = tokens.first_mut() else { return Ok(()) };
     let mut merged = 0;
-    for files in small.into_values() {
-        for pack in packs(files, enough) {
-            if pack.len() == 1 {
-                first.tails.extend(pack);
+    for tails in small.into_values() {
+        for pack in packs(tails, enough) {
+            if let [alone] = pack.as_slice() {
+                first.tails.push(alone.file.clone());
                 continue;
             }
-            first.tails.push(merge(&pack, &place.merged_paths(&pack[0].partition, first.epoch, merged), footer, disk)?);
-            first.obsolete.extend(pack.into_iter().map(|file| file.staged));
+            let Some(partition) = pack.first().map(|tail| &tail.file.partition) else { continue };
+            first.tails.push(merge(&pack, &place.merged_paths(partition, first.epoch, merged), footer, disk)?);
+            first.obsolete.extend(pack.into_iter().map(|tail| tail.file.staged));
             merged += 1;
         }
     }
     if merged > 0 {
-        disk.sync_folder(&place.staging).map_err(super::on_disk("sync", &place.staging))?;
+        disk.sync_folder(&place.staging).map_err(on_disk("sync", &place.staging))?;
     }
     Ok(())
 }
 
+/// A closed file that is small, and what its footer says.
+struct Tail {
+    file: StagedFile,
+    metadata: ParquetMetaData,
+}
+
+impl Tail {
+    fn open(file: StagedFile, disk: &Arc<dyn Disk>) -> Result<Self> {
+        let metadata = metadata_of(disk, &file.staged)?;
+        Ok(Self { file, metadata })
+    }
+
+    /// What it adds to a file that it is copied into: its own footer does not count.
+    fn row_group_bytes(&self) -> u64 {
+        self.metadata.row_groups().iter().map(|group| group.compressed_size().unsigned_abs()).sum()
+    }
+}
+
 /// Files put together until they are enough; only the last pack may be too small.
-fn packs(files: Vec<StagedFile>, enough: u64) -> Vec<Vec<StagedFile>> {
-    let mut packs: Vec<Vec<StagedFile>> = Vec::new();
-    let mut bytes = u64::MAX;
-    for file in files {
+fn packs(tails: Vec<Tail>, enough: u64) -> Vec<Vec<Tail>> {
+    let mut packs = Vec::new();
+    let (mut pack, mut bytes) = (Vec::new(), 0);
+    for tail in tails {
+        bytes += tail.row_group_bytes();
+        pack.push(tail);
         if bytes >= enough {
-            packs.push(Vec::new());
+            packs.push(std::mem::take(&mut pack));
             bytes = 0;
         }
-        bytes += file.bytes;
-        if let Some(pack) = packs.last_mut() {
-            pack.push(file);
-        }
     }
+    packs.push(pack);
+    packs.retain(|pack| !pack.is_empty());
     packs
 }
 
-fn merge(
-    files: &[StagedFile],
-    paths: &super::unfinished::Paths,
-    footer: &[(String, String)],
-    disk: &Arc<dyn Disk>,
-) -> Result<StagedFile> {
-    let mut writer: Option<SerializedFileWriter<CountedFile>> = None;
-    for file in files {
-        let metadata = metadata_of(disk, &file.staged)?;
-        let writer = match &mut writer {
-            Some(writer) => writer,
-            none => none.insert(start_like(&metadata, footer, disk, &paths.staged)?),
-        };
-        append_row_groups(writer, disk, &file.staged, &metadata)?;
-    }
-    let first = files.iter().map(|file| file.epochs.0).min().unwrap_or(0);
-    let epochs = (first, files.iter().map(|file| file.epochs.1).max().unwrap_or(first));
-    let (output, partition) =
-        files.first().map(|file| (file.output.clone(), file.partition.clone())).unwrap_or_default();
-    let (staged, published) = (paths.staged.clone(), paths.published.clone());
-    let Some(writer) = writer else {
-        return Err(crate::error::Error::new(crate::error::ErrorKind::Internal, "no files to merge"));
+fn merge(tails: &[Tail], paths: &Paths, footer: &[(String, String)], disk: &Arc<dyn Disk>) -> Result<StagedFile> {
+    let Some(first) = tails.first() else {
+        return Err(Error::new(ErrorKind::Internal, "there are no files to put together"));
     };
+    let Paths { staged, published } = paths.clone();
+    let mut writer = start_like(&first.metadata, footer, disk, &staged)?;
+    let mut epochs = first.file.epochs;
+    for Tail { file, metadata } in tails {
+        append_row_groups(&mut writer, disk, &file.staged, metadata)?;
+        epochs = (epochs.0.min(file.epochs.0), epochs.1.max(file.epochs.1));
+    }
     let (rows, bytes, crc32) = finish(writer, &staged, footer, epochs)?;
+    let (output, partition) = (first.file.output.clone(), first.file.partition.clone());
     Ok(StagedFile { output, partition, staged, published, rows, bytes, crc32, epochs })
 }
 
 fn metadata_of(disk: &Arc<dyn Disk>, path: &Path) -> Result<ParquetMetaData> {
-    let reader = DiskReader::open(disk, path).map_err(super::on_disk("read", path))?;
+    let reader = DiskReader::open(disk, path).map_err(on_disk("read", path))?;
     ParquetMetaDataReader::new().parse_and_finish(&reader).map_err(in_parquet("read the footer of", path))
 }
 

@@ -45,9 +45,11 @@ use parquet::errors::ParquetError;
 use crate::error::{Error, ErrorKind};
 
 mod encoding;
+pub mod kafka;
 mod merge;
 mod partition;
 mod reject;
+mod sink;
 mod spool;
 #[cfg(test)]
 mod tests;
@@ -58,6 +60,7 @@ mod writer;
 pub use merge::merge_tails;
 pub use partition::NO_VALUE;
 pub use reject::{RefusedBy, reject_columns, reject_json, reject_records, reject_rows, reject_settings};
+pub use sink::{Combine, Opening, REJECTS, RejectSink, Sink, Staged, Token, settle};
 pub use token::{ColumnText, OpenFile, Part, Prefix, Prepared, StagedFile, obsolete};
 pub use writer::{Closing, Limits, ParquetWriter};
 

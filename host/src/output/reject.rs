@@ -9,10 +9,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arrow::array::{
-    Array, ArrayRef, AsArray, BinaryBuilder, Int64Builder, RecordBatch, StringBuilder, TimestampMillisecondBuilder,
-    UInt32Array,
+    Array, ArrayRef, AsArray, BinaryBuilder, Int64Builder, RecordBatch, StringArray, StringBuilder,
+    TimestampMillisecondBuilder, UInt32Array,
 };
-use arrow::compute::take_record_batch;
+use arrow::compute::{cast, take_record_batch};
 use arrow::datatypes::{DataType, Field, Int64Type, Schema, TimestampMillisecondType};
 use arrow::error::ArrowError;
 use arrow::json::WriterBuilder;
@@ -227,7 +227,7 @@ fn hex(bytes: &[u8]) -> String {
 
 /// Rows as JSON objects: every column, nulls too; uuids in their text form, binaries in hex, instants in RFC 3339.
 fn json_lines(rows: &RecordBatch) -> std::result::Result<Vec<String>, ArrowError> {
-    let rows = with_uuids_as_text(rows)?;
+    let rows = as_json_types(rows)?;
     let mut writer = WriterBuilder::new().with_explicit_nulls(true).build::<_, LineDelimited>(Vec::new());
     writer.write(&rows)?;
     writer.finish()?;
@@ -235,24 +235,36 @@ fn json_lines(rows: &RecordBatch) -> std::result::Result<Vec<String>, ArrowError
     Ok(text.lines().map(str::to_owned).collect())
 }
 
-fn with_uuids_as_text(rows: &RecordBatch) -> std::result::Result<RecordBatch, ArrowError> {
-    let columns: Vec<(String, ArrayRef)> = rows
-        .columns()
-        .iter()
-        .zip(rows.schema().fields())
-        .map(|(column, field)| {
-            let text = (*column.data_type() == DataType::FixedSizeBinary(16)).then(|| {
-                let uuids = column.as_fixed_size_binary();
-                Arc::new(uuids.iter().map(|uuid| uuid.map(uuid_text)).collect::<arrow::array::StringArray>())
-                    as ArrayRef
-            });
-            (field.name().clone(), text.unwrap_or_else(|| column.clone()))
-        })
-        .collect();
-    if columns.is_empty() {
+/// The rows in types that arrow's JSON writer can spell: it knows no zone names without a database of zones, and uuids
+/// only as bytes.
+fn as_json_types(rows: &RecordBatch) -> std::result::Result<RecordBatch, ArrowError> {
+    if rows.num_columns() == 0 {
         return Ok(rows.clone());
     }
+    let spelled = |column: &ArrayRef| match column.data_type() {
+        DataType::FixedSizeBinary(16) => {
+            let uuids = column.as_fixed_size_binary();
+            Ok(Arc::new(uuids.iter().map(|uuid| uuid.map(uuid_text)).collect::<StringArray>()) as ArrayRef)
+        }
+        data_type => cast(column, &with_offset_zone(data_type)),
+    };
+    let schema = rows.schema();
+    let named = schema.fields().iter().zip(rows.columns());
+    let columns: Vec<(&String, ArrayRef)> =
+        named.map(|(field, column)| Ok((field.name(), spelled(column)?))).collect::<Result<_, ArrowError>>()?;
     RecordBatch::try_from_iter_with_nullable(columns.into_iter().map(|(name, column)| (name, column, true)))
+}
+
+/// The type with `+00:00` in the place of `UTC`, at any depth.
+pub(super) fn with_offset_zone(data_type: &DataType) -> DataType {
+    let within =
+        |field: &Arc<Field>| Arc::new(field.as_ref().clone().with_data_type(with_offset_zone(field.data_type())));
+    match data_type {
+        DataType::Timestamp(unit, Some(_)) => DataType::Timestamp(*unit, Some("+00:00".into())),
+        DataType::List(item) => DataType::List(within(item)),
+        DataType::Struct(fields) => DataType::Struct(fields.iter().map(within).collect()),
+        other => other.clone(),
+    }
 }
 
 /// Rejects for a topic: one JSON object a row, with the same names as the columns. Original bytes that are not UTF-8 stand
@@ -286,7 +298,9 @@ fn reject_object(rejects: &RecordBatch, row: usize) -> Value {
 
 #[cfg(test)]
 mod tests {
-    use arrow::array::{BinaryArray, DictionaryArray, FixedSizeBinaryArray, Int32Array, Int64Array, StringArray};
+    use arrow::array::{
+        BinaryArray, DictionaryArray, FixedSizeBinaryArray, Int32Array, Int64Array, TimestampMillisecondArray,
+    };
     use arrow::datatypes::Int32Type;
 
     use super::*;
@@ -336,6 +350,7 @@ mod tests {
             ("n", Arc::new(Int64Array::from(vec![Some(7), None, Some(9)])) as ArrayRef, true),
             ("country", Arc::new(country), true),
             ("id", Arc::new(ids), false),
+            ("ts", Arc::new(TimestampMillisecondArray::from(vec![0, 1, 2]).with_timezone("UTC")), false),
         ])
         .unwrap();
         let batch = Batch { columns, records: records(), record_of_row: Some(vec![0, 0, 1]) };
@@ -346,8 +361,8 @@ mod tests {
         assert_eq!(
             text("row"),
             [
-                r#"{"n":null,"country":null,"id":"01010101-0101-0101-0101-010101010101"}"#,
-                r#"{"n":9,"country":"de","id":"02020202-0202-0202-0202-020202020202"}"#,
+                r#"{"n":null,"country":null,"id":"01010101-0101-0101-0101-010101010101","ts":"1970-01-01T00:00:00.001Z"}"#,
+                r#"{"n":9,"country":"de","id":"02020202-0202-0202-0202-020202020202","ts":"1970-01-01T00:00:00.002Z"}"#,
             ]
         );
         assert_eq!((text("stage")[0].as_str(), text("digest")[0].as_str()), ("clean", "abc"));

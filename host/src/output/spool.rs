@@ -41,11 +41,10 @@ impl<'a> Segment<'a> {
     /// Writes rows of one open file.
     pub(super) fn write_rows(&mut self, batches: &[RecordBatch]) -> Result<Part> {
         let offset = self.bytes;
-        for run in runs_of_one_schema(batches) {
-            let stream = encode(&batches[run]).map_err(|error| {
-                Error::new(ErrorKind::Internal, "rows cannot be written to the spool").caused_by(error)
-            })?;
-            self.write_frame(&stream)?;
+        let fail = |error| Error::new(ErrorKind::Internal, "rows cannot be written to the spool").caused_by(error);
+        let lean = batches.iter().map(without_unused_values).collect::<Result<Vec<_>, _>>().map_err(fail)?;
+        for run in runs_of_one_schema(&lean) {
+            self.write_frame(&encode(&lean[run]).map_err(fail)?)?;
         }
         Ok(self.part(offset, batches.iter().map(|batch| batch.num_rows() as u64).sum()))
     }
@@ -107,28 +106,18 @@ fn runs_of_one_schema(batches: &[RecordBatch]) -> Vec<Range<usize>> {
     let mut runs: Vec<Range<usize>> = Vec::new();
     for (index, batch) in batches.iter().enumerate() {
         match runs.last_mut() {
-            Some(run) if same_types(&batches[run.start], batch) => run.end = index + 1,
+            Some(run) if batches[run.start].schema() == batch.schema() => run.end = index + 1,
             _ => runs.push(index..index + 1),
         }
     }
     runs
 }
 
-fn same_types(one: &RecordBatch, other: &RecordBatch) -> bool {
-    let types =
-        |batch: &RecordBatch| batch.columns().iter().map(|column| column.data_type().clone()).collect::<Vec<_>>();
-    types(one) == types(other)
-}
-
 fn encode(batches: &[RecordBatch]) -> Result<Vec<u8>, ArrowError> {
-    let options = IpcWriteOptions::default().try_with_compression(Some(CompressionType::LZ4_FRAME))?;
-    let batches = batches.iter().map(without_unused_values).collect::<Result<Vec<_>, _>>()?;
     let Some(first) = batches.first() else { return Ok(Vec::new()) };
+    let options = IpcWriteOptions::default().try_with_compression(Some(CompressionType::LZ4_FRAME))?;
     let mut writer = StreamWriter::try_new_with_options(Vec::new(), &first.schema(), options)?;
-    for batch in &batches {
-        // The same types may come with other nullability in the schema: the values decide.
-        writer.write(&RecordBatch::try_new(first.schema(), batch.columns().to_vec())?)?;
-    }
+    batches.iter().try_for_each(|batch| writer.write(batch))?;
     writer.into_inner()
 }
 
@@ -223,7 +212,7 @@ mod tests {
     use super::*;
     use crate::disk::MemoryDisk;
 
-    fn start(disk: &MemoryDisk, name: &str) -> Segment<'_> {
+    fn start<'a>(disk: &'a MemoryDisk, name: &str) -> Segment<'a> {
         Segment::new(disk, Path::new("/lake/.staging").join(name))
     }
 

@@ -115,7 +115,6 @@ impl Unfinished {
         partition: &str,
         paths: Paths,
         first_row_ms: i64,
-        epoch: u64,
     ) -> Result<Self> {
         let writer = layout.create(disk, &paths.staged)?;
         let factory = ArrowRowGroupWriterFactory::new(&writer, layout.schema.clone());
@@ -132,7 +131,7 @@ impl Unfinished {
             prefix: None,
             prefix_groups: 0,
             first_row_ms,
-            epochs: (epoch, epoch),
+            epochs: (u64::MAX, 0),
             rows: 0,
             memory_bytes: 0,
         })
@@ -141,7 +140,7 @@ impl Unfinished {
     /// Adds rows that were written in `epoch`.
     pub(super) fn append(&mut self, rows: RecordBatch, epoch: u64) -> Result<()> {
         self.encode(&rows)?;
-        self.epochs.1 = self.epochs.1.max(epoch);
+        self.epochs = (self.epochs.0.min(epoch), self.epochs.1.max(epoch));
         self.pending_bytes += held_bytes(&rows);
         self.pending.push(rows);
         self.measure();
@@ -317,12 +316,14 @@ pub(super) fn finish(
     Ok((metadata.file_metadata().num_rows().unsigned_abs(), bytes, crc32))
 }
 
-/// What a batch keeps in memory. The values of a dictionary that is larger than the batch are shared with others: they
-/// are not counted.
+/// What a batch takes in memory. The values of a dictionary that is larger than the batch are shared with others: they are
+/// not counted; nor are the rows beside a slice.
 fn held_bytes(rows: &RecordBatch) -> u64 {
     let of_column = |column: &ArrayRef| match column.as_any_dictionary_opt() {
-        Some(dictionary) if dictionary.values().len() > column.len() => dictionary.keys().get_array_memory_size(),
-        _ => column.get_array_memory_size(),
+        Some(dictionary) if dictionary.values().len() > column.len() => {
+            dictionary.keys().to_data().get_slice_memory_size()
+        }
+        _ => column.to_data().get_slice_memory_size(),
     };
-    rows.columns().iter().map(of_column).sum::<usize>() as u64
+    rows.columns().iter().map(|column| of_column(column).unwrap_or(0)).sum::<usize>() as u64
 }

@@ -197,7 +197,7 @@ impl ParquetWriter {
         self.opened += 1;
         self.names_changed = true;
         self.staged.insert(paths.staged.clone());
-        let file = Unfinished::create(self.disk.as_ref(), &layout, partition, paths, first_row_ms, self.epoch)?;
+        let file = Unfinished::create(self.disk.as_ref(), &layout, partition, paths, first_row_ms)?;
         self.open.insert(partition.to_owned(), file);
         Ok(())
     }

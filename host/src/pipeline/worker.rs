@@ -101,7 +101,8 @@ impl Worker {
             }
             self.parts.rejects.refuse_records(&records, &decoded.rejects, self.clock.now_ms())?;
         }
-        let batch = Batch { columns: decoded.columns, records: Arc::clone(&records), record_of_row: decoded.record_of_row };
+        let batch =
+            Batch { columns: decoded.columns, records: Arc::clone(&records), record_of_row: decoded.record_of_row };
         self.phases.add("decode", watch.lap_ns());
         self.count_readers(Place::Source(source), &name, batch.rows() as u64, &[]);
         if batch.rows() > 0 {
@@ -225,7 +226,12 @@ impl Worker {
         }
         self.parts.stages.iter_mut().for_each(Stage::begin_epoch);
         self.phases.add("prepare", watch.lap_ns());
-        Ok(Share { outputs, positions: std::mem::take(&mut self.read), counts, phases: std::mem::take(&mut self.phases) })
+        Ok(Share {
+            outputs,
+            positions: std::mem::take(&mut self.read),
+            counts,
+            phases: std::mem::take(&mut self.phases),
+        })
     }
 
     /// Puts another plan's parts in place; `epoch` is the first that they write. What the outputs before held was closed by `prepare`.
@@ -259,7 +265,8 @@ fn take_route(batch: &Batch, routes: &[u16], route: u16) -> Result<Option<Batch>
         return Ok(Some(batch.clone()));
     }
     let record_of_row = rows.iter().map(|&row| batch.record_of(row as usize)).collect();
-    let columns: RecordBatch = compute::take_record_batch(&batch.columns, &UInt32Array::from(rows)).map_err(internal)?;
+    let columns: RecordBatch =
+        compute::take_record_batch(&batch.columns, &UInt32Array::from(rows)).map_err(internal)?;
     Ok(Some(Batch { columns, records: Arc::clone(&batch.records), record_of_row: Some(record_of_row) }))
 }
 

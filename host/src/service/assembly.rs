@@ -185,7 +185,8 @@ pub fn read_plugin(stage: &str, file: &Path) -> Result<Vec<u8>> {
 /// The plan of a pipeline with these tables and plugins.
 pub fn build_plan(pipeline: &Pipeline, tables: &[Table], plugins: &Plugins, number: u64) -> Result<Planned, Problems> {
     let mut configure = |stage: &Stage, given: &Given| -> Result<(Arc<str>, Contract), Refused> {
-        let plugin = plugins.get(&stage.name.value).ok_or_else(|| Refused::File("its plugin is not loaded".to_owned()))?;
+        let plugin =
+            plugins.get(&stage.name.value).ok_or_else(|| Refused::File("its plugin is not loaded".to_owned()))?;
         let StageKind::Plugin(settings) = &stage.kind else {
             return Err(Refused::File("it is no plugin".to_owned()));
         };

@@ -134,7 +134,8 @@ fn run_once(
     let combines = assembly.combines(&stamp);
     let progress = Progress::start(settings.progress, Arc::clone(&sources), tally.rows());
     let (worker_events, events) = unbounded();
-    let workers = start_workers(assembly, &plan, &plugins, &sources, epochs.next_epoch(), tally.rows(), &worker_events)?;
+    let workers =
+        start_workers(assembly, &plan, &plugins, &sources, epochs.next_epoch(), tally.rows(), &worker_events)?;
     drop(worker_events);
     let (ask, asked) = requests();
     let watching = watch.map(|watch| swap_on(watch, assembly, &plan, plugins, &ask)).transpose()?;
@@ -184,10 +185,7 @@ fn kill_this_process() {
 }
 
 /// What lies on disk runs when it fits; else what was accepted last.
-fn choose_plan(
-    assembly: &Assembly,
-    accepted: &BTreeMap<String, String>,
-) -> Result<(Plan, Plugins), Failure> {
+fn choose_plan(assembly: &Assembly, accepted: &BTreeMap<String, String>) -> Result<(Plan, Plugins), Failure> {
     let on_disk = assembly::load_files(&assembly.pipeline, |stage, bytes| assembly.load(stage, bytes))
         .map_err(Failure::from)
         .and_then(|plugins| Ok((assembly.plan(&plugins, 0)?, plugins)));
@@ -197,7 +195,10 @@ fn choose_plan(
             Ok((next, fresh)) => match before.compatible(&next) {
                 Ok(()) => (next, fresh),
                 Err(misfits) => {
-                    tracing::warn!("the plugins on disk do not fit what was accepted, which goes on: {}", misfits.join("; "));
+                    tracing::warn!(
+                        "the plugins on disk do not fit what was accepted, which goes on: {}",
+                        misfits.join("; ")
+                    );
                     (before, plugins)
                 }
             },
@@ -220,10 +221,7 @@ fn choose_plan(
 }
 
 /// The plan of the plugins that were accepted last; none when there are none, or when the pipeline file changed so that they no longer fit.
-fn accepted_plan(
-    assembly: &Assembly,
-    accepted: &BTreeMap<String, String>,
-) -> Option<(Plan, Plugins)> {
+fn accepted_plan(assembly: &Assembly, accepted: &BTreeMap<String, String>) -> Option<(Plan, Plugins)> {
     let mut plugins = Plugins::new();
     for (stage, _) in plugin_stages(assembly) {
         let digest = accepted.get(&stage.name.value)?;
@@ -371,7 +369,11 @@ impl Observer for Committed<'_> {
         self.tally.add(ended.record);
         self.tally.add_pause(ended.pause, ended.swapped.is_some());
         if let Some(what) = ended.swapped {
-            tracing::info!(epoch = ended.record.epoch, pause_ms = ended.pause.as_millis() as u64, "swap: in place from the next epoch: {what}");
+            tracing::info!(
+                epoch = ended.record.epoch,
+                pause_ms = ended.pause.as_millis() as u64,
+                "swap: in place from the next epoch: {what}"
+            );
         }
         tracing::debug!(
             epoch = ended.record.epoch,

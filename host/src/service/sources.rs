@@ -1,8 +1,8 @@
 //! All sources of a pipeline, opened at the committed positions and dealt out to the workers.
 
-use crate::config::{ColumnFrom, Pipeline, SourceKind};
-use crate::error::Result;
 use crate::commit::Host;
+use crate::config::{ColumnFrom, Pipeline, SourceKind};
+use crate::error::{ErrorKind, Result};
 use crate::source::file::FileSource;
 use crate::source::kafka::{JoinOptions, KafkaSource, Wanted};
 use crate::source::{Positions, Reader};
@@ -30,7 +30,8 @@ impl Sources {
                     Source::File(FileSource::open(name, settings, source.format.value, committed, follow)?)
                 }
                 SourceKind::Kafka(settings) => {
-                    let reads = |wanted: fn(&ColumnFrom) -> bool| source.columns.iter().any(|column| wanted(&column.from));
+                    let reads =
+                        |wanted: fn(&ColumnFrom) -> bool| source.columns.iter().any(|column| wanted(&column.from));
                     let options = JoinOptions {
                         host: Some(&host.id),
                         until_caught_up: !follow,
@@ -80,11 +81,18 @@ impl Sources {
         })
     }
 
-    /// Tells sources what was committed and published.
+    /// Tells sources what was committed and published. The commit record is the truth: a group whose brokers are away
+    /// just now is told with the next commit.
     pub fn committed(&self, positions: &Positions) -> Result<()> {
         self.0.iter().try_for_each(|source| match source {
             Source::File(_) => Ok(()),
-            Source::Kafka(source) => source.commit_offsets(positions),
+            Source::Kafka(source) => match source.commit_offsets(positions) {
+                Err(error) if error.kind() == ErrorKind::Unavailable => {
+                    tracing::warn!(%error, "the group's offsets are behind until the next commit");
+                    Ok(())
+                }
+                done => done,
+            },
         })
     }
 

@@ -185,7 +185,8 @@ impl fmt::Display for Summary {
         )?;
         for (output, rows) in &self.counts.out {
             let files = self.files.get(output);
-            let at = files.map(|files| format!("{} files in {}", files.files, files.folder.display())).unwrap_or_default();
+            let at =
+                files.map(|files| format!("{} files in {}", files.files, files.folder.display())).unwrap_or_default();
             writeln!(f, "  output    {output:<22} {rows:>12} rows  {at}")?;
         }
         for (kind, counts) in [("rejected", &self.counts.rejected), ("filtered", &self.counts.filtered)] {
@@ -201,10 +202,6 @@ impl fmt::Display for Summary {
         }
         let verdict = if self.conserved { "conserved" } else { "NOT CONSERVED" };
         writeln!(f, "  {verdict}: {}", self.counts.equation())?;
-        write!(
-            f,
-            "  {} commits, {} swaps, longest pause {:.1} ms",
-            self.epochs, self.swaps, self.longest_pause_ms
-        )
+        write!(f, "  {} commits, {} swaps, longest pause {:.1} ms", self.epochs, self.swaps, self.longest_pause_ms)
     }
 }

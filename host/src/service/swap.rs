@@ -31,7 +31,8 @@ impl Watch {
     pub fn start(files: &BTreeSet<PathBuf>) -> Result<Self> {
         // As many events as there are changes of files, each a path: what bounds it is that they are drained at once.
         let (sender, changes) = unbounded();
-        let failed = |error: notify::Error| Error::new(ErrorKind::Unavailable, "files cannot be watched").caused_by(error);
+        let failed =
+            |error: notify::Error| Error::new(ErrorKind::Unavailable, "files cannot be watched").caused_by(error);
         let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
             if let Ok(event) = event
                 && !event.kind.is_access()
@@ -103,7 +104,9 @@ impl Swapper {
             match table.reload_if_changed() {
                 Ok(Reload::Unchanged) => {}
                 Ok(reload) => tracing::info!(dimension = settings.name.value, ?reload, "dimension reloaded"),
-                Err(error) => tracing::warn!(dimension = settings.name.value, %error, "dimension not reloaded: the rows before go on"),
+                Err(error) => {
+                    tracing::warn!(dimension = settings.name.value, %error, "dimension not reloaded: the rows before go on")
+                }
             }
         }
     }
@@ -176,7 +179,11 @@ impl Swapper {
         let mut replacements = Vec::with_capacity(self.assembly.pipeline.workers);
         for worker in 0..self.assembly.pipeline.workers {
             let parts = self.assembly.parts(plan, plugins, worker, 0)?;
-            replacements.push(Replacement { plan: Arc::clone(plan), event_time: self.assembly.event_time(plan), parts });
+            replacements.push(Replacement {
+                plan: Arc::clone(plan),
+                event_time: self.assembly.event_time(plan),
+                parts,
+            });
         }
         Ok(Proposal { stamp: self.assembly.stamp(plan), replacements, what })
     }

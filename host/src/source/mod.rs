@@ -12,6 +12,7 @@ use crate::error::Result;
 use crate::record::{Partition, Records};
 
 /// What a reader hands out.
+#[expect(clippy::large_enum_variant, reason = "one value a block: moving it is cheaper than a box")]
 #[derive(Debug)]
 pub enum Read {
     /// The next block, never empty.

@@ -42,7 +42,16 @@ fn file(folder: &Path, name: &str, content: &[u8]) {
 #[test]
 fn broken_records_are_rejected_with_their_reason_and_all_others_go_through() {
     let folder = tempfile::tempdir().unwrap();
-    let lines = [r#"{"id":1}"#, r#"{"id":"#, "[]", r#"{"id":"one"}"#, r#"{"text":"no id"}"#, r#"{"id":9223372036854775808}"#, r#"{"id":2,"text":7}"#, r#"{"id":3}"#];
+    let lines = [
+        r#"{"id":1}"#,
+        r#"{"id":"#,
+        "[]",
+        r#"{"id":"one"}"#,
+        r#"{"text":"no id"}"#,
+        r#"{"id":9223372036854775808}"#,
+        r#"{"id":2,"text":7}"#,
+        r#"{"id":3}"#,
+    ];
     file(folder.path(), "rows.jsonl", lines.join("\n").as_bytes());
     let said = text(&succeed(&mut run(folder.path())).stdout);
     assert!(said.contains("in 8 + multiplied 0 = out 2 + rejected 6 + filtered 0"), "{said}");
@@ -115,7 +124,11 @@ fn a_file_that_grew_gives_its_new_rows_only() {
 fn an_unknown_topic_is_named() {
     let folder = tempfile::tempdir().unwrap();
     let brokers = Kafka::shared().brokers();
-    pipeline(folder.path(), &format!(r#"kafka = {{ brokers = "{brokers}", topic = "no-such-topic", group = "bad" }}"#), "json");
+    pipeline(
+        folder.path(),
+        &format!(r#"kafka = {{ brokers = "{brokers}", topic = "no-such-topic", group = "bad" }}"#),
+        "json",
+    );
     let said = fail(&mut run(folder.path()));
     assert!(said.contains("no-such-topic"), "{said}");
 }
@@ -125,7 +138,11 @@ fn an_empty_topic_is_no_error() {
     let folder = tempfile::tempdir().unwrap();
     Kafka::shared().create_topic("empty", 2);
     let brokers = Kafka::shared().brokers();
-    pipeline(folder.path(), &format!(r#"kafka = {{ brokers = "{brokers}", topic = "empty", group = "empty" }}"#), "json");
+    pipeline(
+        folder.path(),
+        &format!(r#"kafka = {{ brokers = "{brokers}", topic = "empty", group = "empty" }}"#),
+        "json",
+    );
     let said = text(&succeed(&mut run(folder.path())).stdout);
     assert!(said.contains("in 0 + multiplied 0 = out 0"), "{said}");
 }

@@ -103,7 +103,12 @@ fn twenty_swaps_from_kafka_lose_and_double_nothing() {
             }
         });
         let mut run = millstream();
-        let mut host = Host::start(run.arg("run").arg(&pipeline).args(["--follow", "--no-progress", "--set", "epoch.interval=200ms"]));
+        let mut host = Host::start(run.arg("run").arg(&pipeline).args([
+            "--follow",
+            "--no-progress",
+            "--set",
+            "epoch.interval=200ms",
+        ]));
         host.wait_for("recovery: done");
         // Each version runs for two commits at least: its rows are in the lake before the next one comes.
         for number in 2..SWAPS + 2 {
@@ -144,7 +149,8 @@ impl Growing {
     fn start(&self) -> Host {
         let mut run = millstream();
         run.arg("run").arg(&self.pipeline).args(["--follow", "--no-progress", "--set", "epoch.interval=100ms"]);
-        let mut host = Host::start(run.args(["--set", "output.tagged.parquet.max_age=100ms", "--log", "info,millstream=debug"]));
+        let mut host =
+            Host::start(run.args(["--set", "output.tagged.parquet.max_age=100ms", "--log", "info,millstream=debug"]));
         host.wait_for("recovery: done");
         host
     }
@@ -191,7 +197,8 @@ fn a_plugin_that_does_not_fit_changes_nothing_and_says_why() {
     let mut host = growing.start();
     // It reads `row`, which nothing upstream has, and writes no `version`.
     let mut other = version(2);
-    let at = other.windows(7).enumerate().filter(|(_, window)| window == b"version").map(|(at, _)| at).collect::<Vec<_>>();
+    let at =
+        other.windows(7).enumerate().filter(|(_, window)| window == b"version").map(|(at, _)| at).collect::<Vec<_>>();
     for at in at {
         if other.get(at + 7) != Some(&b'-') {
             other[at..at + 7].copy_from_slice(b"nosuchx");

@@ -37,6 +37,7 @@ pub(super) struct Job {
 }
 
 /// What reading a job gave.
+#[expect(clippy::large_enum_variant, reason = "one value a block: moving it is cheaper than a box")]
 pub(super) enum Step {
     Block(Records),
     /// The job is done.

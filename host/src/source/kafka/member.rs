@@ -8,8 +8,9 @@
 //! A host is a static member by its id: after a crash it is let in at once instead of after its old session's end. When
 //! somebody else is listed in the group it joins under no id, so that it leaves at once when it refuses.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, TryRecvError, sync_channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -23,7 +24,6 @@ use rdkafka::{ClientContext, Offset, TopicPartitionList};
 use crate::error::{Error, ErrorKind, Result};
 
 use super::client::{ClientLog, away, not_created};
-use super::topic::known_offsets;
 
 /// How long the thread sleeps in a poll at most: the delay of a stop.
 const POLL: Duration = Duration::from_millis(100);
@@ -42,8 +42,6 @@ struct State {
     shared: bool,
     /// The group refuses us for good.
     refused: Option<String>,
-    /// The last answer to a commit, and which offsets it is about.
-    commit_answer: Option<(BTreeMap<i32, i64>, Result<(), KafkaError>)>,
 }
 
 impl State {
@@ -90,11 +88,6 @@ impl ClientContext for MemberContext {
 }
 
 impl ConsumerContext for MemberContext {
-    fn commit_callback(&self, result: KafkaResult<()>, offsets: &TopicPartitionList) {
-        self.state().commit_answer = Some((known_offsets(offsets), result));
-        self.changed.notify_all();
-    }
-
     /// Takes what is dealt out, and reads none of it: that is the workers' part.
     fn rebalance(&self, consumer: &BaseConsumer<Self>, event: RDKafkaRespErr, dealt: &mut TopicPartitionList) {
         let taken = event == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS;
@@ -122,6 +115,8 @@ pub(super) struct Member {
     consumer: Arc<BaseConsumer<MemberContext>>,
     thread: Option<JoinHandle<()>>,
     checked_rounds: Mutex<u64>,
+    /// The answer to a commit that did not come in time.
+    pending: Mutex<Option<Receiver<KafkaResult<()>>>>,
 }
 
 impl Member {
@@ -154,6 +149,7 @@ impl Member {
             consumer: Arc::new(consumer),
             thread: None,
             checked_rounds: Mutex::default(),
+            pending: Mutex::default(),
         })
     }
 
@@ -248,36 +244,49 @@ impl Member {
 
     /// Commits offsets for the group: what others see of our progress, and where a host without our commit goes on.
     pub fn commit(&self, offsets: impl Iterator<Item = (i32, i64)>) -> Result<()> {
-        let failed = |error: KafkaError| {
-            let owner = self.consumer.context().log.owner();
-            Error::new(ErrorKind::Unavailable, format!("{owner}: offsets of group {:?} not committed", self.group))
-                .caused_by(error)
+        let log = &self.consumer.context().log;
+        let failed = |error: Box<dyn std::error::Error + Send + Sync>| {
+            let what = format!("{}: offsets of group {:?} not committed", log.owner(), self.group);
+            Error::new(ErrorKind::Unavailable, what).caused_by(error)
         };
-        let offsets: BTreeMap<i32, i64> = offsets.collect();
-        if offsets.is_empty() {
+        let mut list = TopicPartitionList::new();
+        for (partition, offset) in offsets {
+            let added = list.add_partition_offset(&self.topic, partition, Offset::Offset(offset));
+            added.map_err(|error| failed(error.into()))?;
+        }
+        if list.count() == 0 {
             return Ok(());
         }
-        let mut list = TopicPartitionList::new();
-        for (partition, offset) in &offsets {
-            list.add_partition_offset(&self.topic, *partition, Offset::Offset(*offset)).map_err(failed)?;
+        let mut pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
+        if pending.as_ref().is_some_and(|answer| matches!(answer.try_recv(), Err(TryRecvError::Empty))) {
+            return Err(away(log.owner(), &self.brokers, COMMIT, log));
         }
-        // A synchronous commit would wait for as long as the brokers are away.
-        self.consumer.commit(&list, CommitMode::Async).map_err(failed)?;
-        let context = self.consumer.context();
-        let unanswered =
-            |state: &mut State| state.commit_answer.as_ref().is_none_or(|(answered, _)| *answered != offsets);
-        let waited = context.changed.wait_timeout_while(context.state(), COMMIT, unanswered);
-        let (mut state, time) = waited.unwrap_or_else(PoisonError::into_inner);
-        let answer = if time.timed_out() { None } else { state.commit_answer.take() };
-        drop(state);
-        match answer {
-            Some((_, Ok(()))) => Ok(()),
-            Some((_, Err(error))) if error.rdkafka_error_code() == Some(RDKafkaErrorCode::FencedInstanceId) => {
+        let answer = self.send_commit(list).map_err(|error| failed(error.into()))?;
+        match answer.recv_timeout(COMMIT) {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) if error.rdkafka_error_code() == Some(RDKafkaErrorCode::FencedInstanceId) => {
                 Err(self.refused(&error.to_string()))
             }
-            Some((_, Err(error))) => Err(failed(error)),
-            None => Err(away(context.log.owner(), &self.brokers, COMMIT, &context.log)),
+            Ok(Err(error)) => Err(failed(error.into())),
+            Err(_) => {
+                *pending = Some(answer);
+                Err(away(log.owner(), &self.brokers, COMMIT, log))
+            }
         }
+    }
+
+    /// Commits on a thread of its own: librdkafka waits for its answer for as long as the brokers are away, and has none
+    /// for a commit that does not wait.
+    fn send_commit(&self, list: TopicPartitionList) -> std::io::Result<Receiver<KafkaResult<()>>> {
+        let (sender, answer) = sync_channel(1);
+        let consumer = self.consumer.clone();
+        std::thread::Builder::new().name("kafka-commit".to_owned()).spawn(move || {
+            let result = consumer.commit(&list, CommitMode::Sync);
+            drop(consumer);
+            // Nobody waits any more when the source is gone.
+            let _ = sender.send(result);
+        })?;
+        Ok(answer)
     }
 
     /// Somebody else is in the group.
