@@ -42,6 +42,7 @@ def main():
             events = ["--set", f"source.clicks.kafka.topic={topic}", "--set", f"source.clicks.kafka.group={topic}"]
             report("from Kafka (4 partitions, lz4)", run("clicks-kafka.toml", data, events, {"KAFKA_BROKERS": brokers}),
                    arguments.events)
+    stages(data)
 
 
 def parse_arguments():
@@ -84,6 +85,13 @@ def run(pipeline, data, settings, environment):
     result["process_peak_bytes"] = usage.ru_maxrss * 1024
     result["lake_files"] = {output: sorted(file.stat().st_size for file in (lake / output).rglob("*.parquet")) for output in OUTPUTS}
     return result
+
+
+def stages(data):
+    """The stages alone: in the sandbox, and the same code linked natively."""
+    print("## The stages alone\n", flush=True)
+    subprocess.run(["cargo", "run", "--quiet", "--release", "--package", "millstream-tests", "--example", "native_stages",
+                    "--", data], cwd=REPOSITORY, check=True)
 
 
 def report(title, result, events):
