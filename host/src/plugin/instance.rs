@@ -20,7 +20,7 @@ use crate::dimension::Snapshot;
 use crate::error::{Error, ErrorKind, Result};
 use crate::schema::Column;
 
-/// How long `describe` and `configure` may take.
+/// How long `describe` and `configure` may work.
 pub const CONFIGURE_DEADLINE: Duration = Duration::from_secs(10);
 
 /// Longest name of a frame.
@@ -42,9 +42,9 @@ pub enum Failure {
         /// The plugin's functions, innermost first, one a line.
         backtrace: String,
     },
-    /// It took longer than it may.
+    /// It worked longer than it may.
     Deadline {
-        /// The time that it had.
+        /// The time that it had, of the processor.
         after: Duration,
     },
     /// It asked for more memory than it may have, and crashed.
@@ -61,7 +61,7 @@ impl fmt::Display for Failure {
             Self::Fatal(message) => write!(f, "the plugin gives up: {message}"),
             Self::Broken(message) => write!(f, "the plugin returned a broken patch: {message}"),
             Self::Trap { message, .. } => write!(f, "the plugin trapped: {message}"),
-            Self::Deadline { after } => write!(f, "the plugin took longer than {after:?}"),
+            Self::Deadline { after } => write!(f, "the plugin worked longer than {after:?}"),
             Self::OutOfMemory { limit_bytes } => {
                 write!(f, "the plugin needs more than its {} of memory", mebibytes(*limit_bytes))
             }

@@ -19,7 +19,7 @@ use crate::plan::PlannedPlugin;
 use crate::plugin::{DETAIL_MAX_BYTES, Failure, Instance, Plugin, crossing_bytes, cut};
 use crate::record::Refusal;
 
-/// The time that even one row has: below it the machine's own hiccups would count as the plugin's.
+/// The time that even one row has: below it what a fresh instance does at first would count as the row's.
 const DEADLINE_MIN: Duration = Duration::from_millis(50);
 /// A batch may take one part in so many of the memory that a fresh instance has left: it lies there as it crossed, as
 /// the plugin reads it, as the plugin builds its answer, and as the answer that crosses.

@@ -31,12 +31,12 @@ use crate::record::{Batch, Refusal};
 #[derive(Debug)]
 pub struct Stage {
     planned: PlannedStage,
-    work: Doing,
+    work: AtWork,
     rejected: Option<RejectedRows>,
 }
 
 #[derive(Debug)]
-enum Doing {
+enum AtWork {
     Plugin(Box<Running>),
     Lookup(NativeLookup),
 }
@@ -64,10 +64,10 @@ impl Stage {
     pub fn new(planned: &PlannedStage, settings: &config::Stage, plugin: Option<Arc<Plugin>>) -> Result<Self> {
         let work = match (&planned.work, &settings.kind, plugin) {
             (Work::Plugin(work), config::StageKind::Plugin(_), Some(plugin)) => {
-                Doing::Plugin(Box::new(Running::new(&planned.name, work, &settings.limits, plugin)?))
+                AtWork::Plugin(Box::new(Running::new(&planned.name, work, &settings.limits, plugin)?))
             }
             (Work::Lookup(lookup), config::StageKind::Lookup(settings), _) => {
-                Doing::Lookup(NativeLookup::new(planned, lookup, settings))
+                AtWork::Lookup(NativeLookup::new(planned, lookup, settings))
             }
             _ => {
                 let message = format!("stage \"{}\" is planned as something else than the file says", planned.name);
@@ -89,8 +89,8 @@ impl Stage {
     /// plugin gives up, keeps trapping, or rejects more than it may. Nothing of the batch was kept then.
     pub fn apply(&mut self, batch: &Batch, tables: &[Snapshot], now_ms: i64, elapsed: Duration) -> Result<Applied> {
         let patch = match &mut self.work {
-            Doing::Lookup(lookup) => lookup.patch(batch, tables)?,
-            Doing::Plugin(running) => {
+            AtWork::Lookup(lookup) => lookup.patch(batch, tables)?,
+            AtWork::Plugin(running) => {
                 let Work::Plugin(work) = &self.planned.work else {
                     return Err(Error::new(ErrorKind::Internal, "a plugin's stage is planned as a lookup"));
                 };
@@ -110,7 +110,7 @@ impl Stage {
 
     /// Begins an epoch: the calls that bisection may cost are counted anew.
     pub fn begin_epoch(&mut self) {
-        if let Doing::Plugin(running) = &mut self.work {
+        if let AtWork::Plugin(running) = &mut self.work {
             running.begin_epoch();
         }
     }
@@ -118,8 +118,8 @@ impl Stage {
     /// The memory that the stage's plugin holds; 0 for a native lookup.
     pub fn memory_bytes(&self) -> u64 {
         match &self.work {
-            Doing::Plugin(running) => running.memory_bytes(),
-            Doing::Lookup(_) => 0,
+            AtWork::Plugin(running) => running.memory_bytes(),
+            AtWork::Lookup(_) => 0,
         }
     }
 }

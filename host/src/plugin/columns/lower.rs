@@ -12,7 +12,7 @@ use millstream_sdk::{LogicalType, TimeUnit};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::plugin::bindings::columns as wit;
-use crate::schema::{Column, arrow_type};
+use crate::schema::{Column, arrow_type, logical_type};
 
 /// A column that is ready to cross: the nodes of its tree in preorder.
 #[derive(Debug)]
@@ -116,11 +116,11 @@ impl Lowered {
 
     /// Appends an array that is of the type by meaning, but lies in memory in another way than the host's own.
     fn push_cast(&mut self, array: &ArrayRef, logical: &LogicalType) -> Result<(), DataType> {
-        let wanted = arrow_type(logical);
-        if *array.data_type() == wanted {
-            return Err(wanted);
+        let (actual, wanted) = (array.data_type(), arrow_type(logical));
+        if *actual == wanted || logical_type(actual).as_ref() != Some(logical) {
+            return Err(actual.clone());
         }
-        let array = cast(array, &wanted).map_err(|_| array.data_type().clone())?;
+        let array = cast(array, &wanted).map_err(|_| actual.clone())?;
         self.push(&array, logical)
     }
 }
