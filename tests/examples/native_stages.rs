@@ -40,9 +40,15 @@ fn main() -> Result<()> {
     let folder = PathBuf::from(std::env::args().nth(1).ok_or("name the folder with clicks.jsonl and the tables")?);
     let clicks = Clicks::read(&folder)?;
     println!("| stage, 4,096 rows a call | in the sandbox, ns a row | linked natively, ns a row |\n|---|---|---|");
-    let config = json!({ "bots": ["Googlebot", "bingbot", "AhrefsBot", "curl/"], "tracking": ["utm_", "gclid", "fbclid"] });
+    let config =
+        json!({ "bots": ["Googlebot", "bingbot", "AhrefsBot", "curl/"], "tracking": ["utm_", "gclid", "fbclid"] });
     measure::<CleanClicks>("clean", &config, &[("url", clicks.urls), ("user_agent", clicks.agents)], &[])?;
-    measure::<EnrichClicks>("enrich", &json!({ "discounts": { "plus": 5, "pro": 15 } }), &[], &[clicks.users, clicks.pages])?;
+    measure::<EnrichClicks>(
+        "enrich",
+        &json!({ "discounts": { "plus": 5, "pro": 15 } }),
+        &[],
+        &[clicks.users, clicks.pages],
+    )?;
     measure::<RouteClicks>("route", &json!({}), &[("kind", clicks.kinds)], &[])
 }
 
@@ -55,7 +61,8 @@ fn measure<P: Plugin>(stage: &str, config: &Value, reads: &[(&str, Vec<String>)]
         columns: reads.iter().map(|(_, texts)| column(Values::Varlen(varlen(texts)))).collect(),
         lookups: lookups.iter().map(Looked::native).collect(),
     };
-    let wasm = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../examples/clicks/plugins/{stage}/{stage}_clicks.wasm"));
+    let wasm =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../examples/clicks/plugins/{stage}/{stage}_clicks.wasm"));
     let plugin = Engine::new()?.load(&std::fs::read(&wasm)?, &wasm.display().to_string())?;
     let limits = Limits { memory_bytes: 64 << 20, deadline: DEADLINE, rejected: None, trap_calls: 0 };
     let (mut sandboxed, contract) = plugin.instantiate(stage, &config, &Given::default(), &limits)?;
@@ -103,7 +110,9 @@ impl Clicks {
         for line in BufReader::new(File::open(folder.join("clicks.jsonl"))?).lines() {
             let Ok(event) = serde_json::from_str::<Value>(&line?) else { continue };
             let text = |name: &str| event[name].as_str().map(str::to_owned);
-            let (Some(url), Some(agent), Some(kind)) = (text("url"), text("user_agent"), text("kind")) else { continue };
+            let (Some(url), Some(agent), Some(kind)) = (text("url"), text("user_agent"), text("kind")) else {
+                continue;
+            };
             let Some(id) = event["user_id"].as_i64() else { continue };
             let page = url.split('?').next().unwrap_or_default().trim_start_matches("https://");
             paths.push(page.find('/').map_or("", |slash| &page[slash..]).to_owned());
@@ -171,7 +180,10 @@ impl Looked {
             let array: DictionaryArray<Int32Type> = texts.iter().map(Option::as_deref).collect();
             let values: Vec<String> = array.values().as_string::<i32>().iter().flatten().map(str::to_owned).collect();
             let codes = array.keys().iter().map(|code| code.unwrap_or_default() as u32).collect();
-            nullable(Values::Dictionary(Dictionary { codes, values: varlen(&values) }), texts.iter().map(Option::is_some))
+            nullable(
+                Values::Dictionary(Dictionary { codes, values: varlen(&values) }),
+                texts.iter().map(Option::is_some),
+            )
         });
         let numbers = self.numbers.iter().map(|numbers| {
             let values = numbers.iter().map(|number| number.unwrap_or_default()).collect();

@@ -134,7 +134,10 @@ impl Coordinator<'_> {
         let mut watch = Stopwatch::start();
         let (mut read, outputs, counts) = self.merge(shares)?;
         self.observer.look()?;
-        if matches!(next, Next::SamePlan) && counts == Counts::default() && outputs.values().all(|token| token.files.is_empty()) {
+        if matches!(next, Next::SamePlan)
+            && counts == Counts::default()
+            && outputs.values().all(|token| token.files.is_empty())
+        {
             // Nothing was read and no file closed: what the last commit says is still all there is.
             return self.go_on();
         }
