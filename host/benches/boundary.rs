@@ -53,7 +53,7 @@ fn columns() -> Vec<(&'static str, &'static str, ArrayRef)> {
     let urls = || StringArray::from_iter_values((0..ROWS).map(|row| format!("https://example.com/p/{row:07}?a=b")));
     let few = || (0..ROWS).map(|row| Some(["de", "fr", "se", "us"][row % 4]));
     let grown = StringArray::from_iter_values((0..ROWS).map(|row| format!("Grüße aus Köln, {row:07} mal ß")));
-    let lengths = || OffsetBuffer::from_lengths((0..ROWS).map(|row| row % 4));
+    let lengths = || OffsetBuffer::<i32>::from_lengths((0..ROWS).map(|row| row % 4));
     let items = lengths().last().to_owned() as usize;
     let DataType::List(item) = arrow_type(&logical("list<int64>")) else { unreachable!("a list") };
     let DataType::Struct(fields) = arrow_type(&logical("struct<a: int64, b: utf8>")) else { unreachable!("a struct") };

@@ -45,7 +45,7 @@ struct Click<'a> {
 }
 
 fn click(n: usize) -> String {
-    let amount = if n % 10 == 0 { format!("{}.{:02}", n % 500, n % 100) } else { "null".to_owned() };
+    let amount = if n.is_multiple_of(10) { format!("{}.{:02}", n % 500, n % 100) } else { "null".to_owned() };
     format!(
         r#"{{"event_id":"e{:015x}","ts":{},"user_id":{},"session":"s{:08x}","url":"https://shop.example/p/{}?utm_source=mail","referrer":"https://www.example.org/","device_id":{},"action":"view","amount":{amount},"duration_ms":{},"ip":"10.0.{}.{}","v":2}}"#,
         n.wrapping_mul(0x9e37_79b9_7f4a_7c15),
@@ -132,7 +132,7 @@ fn main() {
         &filled,
     );
     decode("... 50 more not declared, in the records (24 bytes each)", &columns, &[true; 10], Format::Json, &filled);
-    decode("... the same, all 60 read", &wide, &vec![true; 60], Format::Json, &filled);
+    decode("... the same, all 60 read", &wide, &[true; 60], Format::Json, &filled);
     decode(
         "3 of 12 fields",
         &columns,

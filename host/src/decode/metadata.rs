@@ -18,6 +18,9 @@ pub(super) struct Metadata {
     column: Column,
 }
 
+/// Rows whose value does not fit the column, each with what is wrong.
+type Flaws = Vec<(usize, Box<Flaw>)>;
+
 impl Metadata {
     /// None when the column comes from a field of the record.
     pub(super) fn new(declared: &SourceColumn) -> Result<Option<Self>> {
@@ -41,7 +44,7 @@ impl Metadata {
     }
 
     /// The column for these records, a placeholder where there is a flaw; and the flaws, by row.
-    pub(super) fn take(&mut self, records: &Records, rows: &[u32]) -> Result<(ArrayRef, Vec<(usize, Box<Flaw>)>)> {
+    pub(super) fn take(&mut self, records: &Records, rows: &[u32]) -> Result<(ArrayRef, Flaws)> {
         let mut flaws = Vec::new();
         for (row, record) in rows.iter().enumerate() {
             if let Err(flaw) = self.append(records, *record as usize) {

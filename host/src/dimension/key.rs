@@ -455,7 +455,11 @@ mod tests {
         let keys = encode(&layout, &[texts.clone(), numbers]);
         assert_eq!(keys.iter().map(Option::is_some).collect::<Vec<_>>(), [true, false, false]);
         assert!(
-            layout.canonical(&[texts.clone()]).unwrap_err().message().contains("the key has 2 columns, 1 were given")
+            layout
+                .canonical(std::slice::from_ref(&texts))
+                .unwrap_err()
+                .message()
+                .contains("the key has 2 columns, 1 were given")
         );
         let wrong = layout.canonical(&[texts, new_null_array(&DataType::Boolean, 3)]).unwrap_err();
         assert_eq!(wrong.message(), "key column \"k1\" is int64, the batch brings Boolean");

@@ -78,7 +78,7 @@ const MAX_BACKOFF: Duration = Duration::from_secs(30);
 pub fn run(pipeline: Pipeline, settings: &RunSettings, stop: &Receiver<()>) -> Result<Summary, Failure> {
     let pipeline = Arc::new(pipeline);
     let folder = DataFolder::open(&pipeline.data)?;
-    let disk: Arc<dyn Disk> = Arc::new(RealDisk::default());
+    let disk: Arc<dyn Disk> = Arc::new(RealDisk);
     let mut tables = Vec::with_capacity(pipeline.dimensions.len());
     for dimension in &pipeline.dimensions {
         tables.push(Dimension::open(dimension, &folder.path.join("dimensions").join(&dimension.name.value))?);

@@ -10,7 +10,7 @@ use crate::source::{Positions, Reader};
 /// One open source.
 enum Source {
     File(FileSource),
-    Kafka(KafkaSource),
+    Kafka(Box<KafkaSource>),
 }
 
 /// The sources of a pipeline, in the file's order.
@@ -41,7 +41,7 @@ impl Sources {
                         },
                         timeout: JoinOptions::TIMEOUT,
                     };
-                    Source::Kafka(KafkaSource::join(name, settings, committed, &options)?)
+                    Source::Kafka(Box::new(KafkaSource::join(name, settings, committed, &options)?))
                 }
             });
         }

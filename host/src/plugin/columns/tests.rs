@@ -334,7 +334,7 @@ fn logical_types() -> impl Strategy<Value = Nested> {
 
 /// An array of a type, made from a stream of bytes.
 fn array_of(nested: &Nested, rows: usize, seed: &mut impl FnMut() -> u8) -> ArrayRef {
-    let nulls = nested.nullable.then(|| NullBuffer::from_iter((0..rows).map(|_| seed() % 4 != 0)));
+    let nulls = nested.nullable.then(|| NullBuffer::from_iter((0..rows).map(|_| !seed().is_multiple_of(4))));
     fn numbers<T: arrow::datatypes::ArrowPrimitiveType>(
         rows: usize,
         nulls: Option<NullBuffer>,
@@ -343,7 +343,7 @@ fn array_of(nested: &Nested, rows: usize, seed: &mut impl FnMut() -> u8) -> Arra
         arrow::array::PrimitiveArray::new((0..rows).map(|_| next()).collect(), nulls)
     }
     match &nested.logical {
-        LogicalType::Bool => Arc::new(BooleanArray::new((0..rows).map(|_| seed() % 2 == 0).collect(), nulls)),
+        LogicalType::Bool => Arc::new(BooleanArray::new((0..rows).map(|_| seed().is_multiple_of(2)).collect(), nulls)),
         LogicalType::Int8 => Arc::new(numbers::<Int8Type>(rows, nulls, || seed() as i8)),
         LogicalType::Int16 => Arc::new(numbers::<Int16Type>(rows, nulls, || i16::from(seed()))),
         LogicalType::Int32 => Arc::new(numbers::<Int32Type>(rows, nulls, || -i32::from(seed()))),
@@ -363,7 +363,7 @@ fn array_of(nested: &Nested, rows: usize, seed: &mut impl FnMut() -> u8) -> Arra
             let text = StringArray::new(offsets, text.into_bytes().into(), nulls);
             match nested.logical {
                 LogicalType::Binary => Arc::new(BinaryArray::from(text)),
-                _ if seed() % 2 == 0 => Arc::new(text.iter().collect::<DictionaryArray<Int32Type>>()),
+                _ if seed().is_multiple_of(2) => Arc::new(text.iter().collect::<DictionaryArray<Int32Type>>()),
                 _ => Arc::new(text),
             }
         }
