@@ -14,7 +14,7 @@ pub const RECORD_VERSION: u32 = 1;
 /// The one record that makes an epoch true.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct CommitRecord {
-    /// [`RECORD_VERSION`].
+    /// The version of the form of this record; a higher one than this host knows is refused.
     pub version: u32,
     /// The id of the host's data folder.
     pub host: String,
