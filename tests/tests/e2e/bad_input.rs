@@ -136,11 +136,11 @@ fn an_unknown_topic_is_named() {
 #[test]
 fn an_empty_topic_is_no_error() {
     let folder = tempfile::tempdir().unwrap();
-    Kafka::shared().create_topic("empty", 2);
+    Kafka::shared().create_topic("bad-empty", 2);
     let brokers = Kafka::shared().brokers();
     pipeline(
         folder.path(),
-        &format!(r#"kafka = {{ brokers = "{brokers}", topic = "empty", group = "empty" }}"#),
+        &format!(r#"kafka = {{ brokers = "{brokers}", topic = "bad-empty", group = "bad-empty" }}"#),
         "json",
     );
     let said = text(&succeed(&mut run(folder.path())).stdout);
