@@ -10,6 +10,7 @@ pub mod commit;
 pub mod config;
 pub mod contract;
 pub mod decode;
+pub mod digest;
 pub mod dimension;
 pub mod disk;
 pub mod error;

@@ -62,9 +62,8 @@ impl Build {
     fn cargo_build(&self) -> Result<PathBuf> {
         let manifest = self.folder.join("Cargo.toml");
         if !manifest.exists() {
-            return Err(Error::new(ErrorKind::Config, format!("{} has no Cargo.toml", self.folder.display())).help(
-                "name the folder of a plugin: `millstream plugin build examples/flights/plugins/clean_flights`",
-            ));
+            return Err(Error::new(ErrorKind::Config, format!("{} has no Cargo.toml", self.folder.display()))
+                .help("name the folder of a plugin: `millstream plugin build examples/flights/plugins/clean`"));
         }
         let manifest = manifest.canonicalize().map_err(|error| unreadable(&manifest, error))?;
         let output = Command::new("cargo")

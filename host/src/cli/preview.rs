@@ -9,7 +9,7 @@ use arrow::util::pretty::pretty_format_batches;
 use clap::Args;
 
 use super::{Failure, PipelineArgs};
-use crate::config::{Pipeline, SourceKind};
+use crate::config::{BatchSettings, Pipeline, SourceKind};
 use crate::contract::Table;
 use crate::decode::Decoder;
 use crate::dimension::{Dimension, Snapshot};
@@ -90,12 +90,11 @@ impl Preview {
                 first(KafkaSource::join(name, settings, &Positions::new(), &options)?.readers(1)?)?
             }
         };
-        let bounds = crate::config::BatchSettings { rows: self.records.max(1), ..pipeline.batch.clone() };
         let until = Instant::now() + Duration::from_secs(self.wait);
         let mut blocks = Vec::new();
         let mut left = self.records;
         while left > 0 && Instant::now() < until {
-            let bounds = crate::config::BatchSettings { rows: left, ..bounds.clone() };
+            let bounds = BatchSettings { rows: left, ..pipeline.batch.clone() };
             match reader.read(&bounds, Duration::from_millis(100))? {
                 Read::Records(records) => {
                     left = left.saturating_sub(records.len());

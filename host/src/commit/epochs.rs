@@ -8,7 +8,7 @@ use super::folder::Host;
 use super::log::{CommitLog, Last};
 use super::record::{CommitRecord, PlanStamp, RECORD_VERSION};
 use crate::clock::Clock;
-use crate::disk::Disk;
+use crate::disk::{Disk, write_whole};
 use crate::error::{Error, ErrorKind, Result};
 use crate::output::Token;
 use crate::pipeline::Counts;
@@ -196,13 +196,7 @@ impl Epochs {
     ) -> CommitRecord {
         let mut positions = self.last.as_ref().map(|last| last.positions.clone()).unwrap_or_default();
         for (partition, more) in read {
-            let position = positions.entry(partition.clone()).or_default();
-            more.ranges.as_slice().iter().for_each(|&(start, end)| position.ranges.add(start, end));
-            match &more.file {
-                Some(_) => position.file.clone_from(&more.file),
-                // Read in order by one worker: what no record came from lies behind us too (transaction markers, compacted records).
-                None => position.ranges.close_gaps(),
-            }
+            positions.entry(partition.clone()).or_default().merge(more);
         }
         let mut totals = self.totals();
         totals.merge(&counts);
@@ -275,20 +269,10 @@ impl Epochs {
                     "path": file.published.strip_prefix(lake).unwrap_or(&file.published), "rows": file.rows, "bytes": file.bytes,
                 })).collect::<Vec<_>>(),
             });
-            self.write_whole(&path, manifest.to_string().as_bytes())
+            write_whole(self.settings.disk.as_ref(), &path, manifest.to_string().as_bytes())
                 .map_err(|error| storage(&path, "cannot be written", error))?;
         }
         Ok(())
-    }
-
-    fn write_whole(&self, path: &Path, content: &[u8]) -> std::io::Result<()> {
-        let fresh = path.with_extension("json.new");
-        let mut file = self.settings.disk.create(&fresh)?;
-        file.write_all(content)?;
-        file.sync()?;
-        drop(file);
-        self.settings.disk.rename(&fresh, path)?;
-        self.settings.disk.sync_folder(path.parent().unwrap_or(Path::new("/")))
     }
 
     /// Deletes everything in this host's staging that the last commit does not name.

@@ -1,11 +1,11 @@
 //! The data folder of a host: locked by one process at a time, with the host's id and the number of its starts.
 
 use std::fs::{self, File, TryLockError};
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::disk::{RealDisk, write_whole};
 use crate::error::{Error, ErrorKind, Result};
 
 /// Who writes: in every file name, footer and commit record.
@@ -61,12 +61,7 @@ fn next_start(folder: &Path) -> std::io::Result<Host> {
         Err(error) => return Err(error),
     };
     host.incarnation += 1;
-    let fresh = folder.join("host.json.new");
-    let mut file = File::create(&fresh)?;
-    file.write_all(&serde_json::to_vec(&host)?)?;
-    file.sync_all()?;
-    fs::rename(&fresh, &path)?;
-    File::open(folder)?.sync_all()?;
+    write_whole(&RealDisk, &path, &serde_json::to_vec(&host)?)?;
     Ok(host)
 }
 

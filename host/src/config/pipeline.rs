@@ -343,6 +343,28 @@ pub enum PartitionTransform {
     Hour,
 }
 
+impl PartitionTransform {
+    /// Whether it can be made of a column of this type.
+    pub fn takes(self, logical: &LogicalType) -> bool {
+        match self {
+            Self::Day => matches!(logical, LogicalType::Timestamp(_) | LogicalType::Date),
+            Self::Hour => matches!(logical, LogicalType::Timestamp(_)),
+            Self::Value => matches!(
+                logical,
+                LogicalType::Utf8
+                    | LogicalType::Bool
+                    | LogicalType::Int8
+                    | LogicalType::Int16
+                    | LogicalType::Int32
+                    | LogicalType::Int64
+                    | LogicalType::Decimal { .. }
+                    | LogicalType::Date
+                    | LogicalType::Uuid
+            ),
+        }
+    }
+}
+
 /// Parquet's compression.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Compression {

@@ -15,6 +15,7 @@ use super::shape::{Shape, not_parquet};
 use super::text::{place_of, records_of_file, unreadable};
 use crate::config::{ColumnFrom, Format, SourceColumn, Unknown};
 use crate::decode::Decoder;
+use crate::digest::hex;
 use crate::error::{Error, ErrorKind, Result};
 use crate::record::Records;
 use crate::schema::arrow_type;
@@ -59,7 +60,7 @@ pub(super) fn digest(path: &Path) -> Result<String> {
     loop {
         let length = file.read(&mut buffer).map_err(unreadable(path))?;
         if length == 0 {
-            return Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect());
+            return Ok(hex(&hash.finalize()));
         }
         hash.update(&buffer[..length]);
     }

@@ -18,6 +18,7 @@ use arrow::datatypes::{
     TimestampSecondType,
 };
 
+use crate::digest::hex;
 use crate::error::{Error, ErrorKind, Result};
 use crate::schema::{Column, arrow_type, logical_type};
 
@@ -254,7 +255,7 @@ impl Part {
                 |_| String::new(),
                 |bytes| f64::from_bits(unordered_64(u64::from_be_bytes(bytes))).to_string(),
             ),
-            _ => bytes.iter().map(|byte| format!("{byte:02x}")).collect(),
+            _ => hex(bytes),
         }
     }
 

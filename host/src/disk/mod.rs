@@ -17,6 +17,17 @@ pub use memory::MemoryDisk;
 pub use poison::PoisonDisk;
 pub use real::RealDisk;
 
+/// Puts content in place under a name at once: whoever looks, also after a crash, sees the file before or all of this one.
+pub fn write_whole(disk: &dyn Disk, path: &Path, content: &[u8]) -> io::Result<()> {
+    let fresh = path.with_added_extension("new");
+    let mut file = disk.create(&fresh)?;
+    file.write_all(content)?;
+    file.sync()?;
+    drop(file);
+    disk.rename(&fresh, path)?;
+    disk.sync_folder(path.parent().unwrap_or(Path::new("/")))
+}
+
 /// A file that is being written.
 pub trait DiskFile: io::Write + Send {
     /// Makes what was written so far survive a crash.

@@ -37,7 +37,7 @@ pub struct Opening {
     pub worker: usize,
     /// The epoch that is written first.
     pub epoch: u64,
-    /// What all Parquet outputs of the worker may hold in memory.
+    /// What one Parquet output of the worker may hold in memory.
     pub memory_bytes: u64,
     /// Entries of the footers.
     pub footer: Vec<(String, String)>,

@@ -20,7 +20,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::output::{Closing, REJECTS, RejectSink, Sink, Staged};
 use crate::plan::{Place, Plan};
 use crate::record::{Batch, Records};
-use crate::source::Positions;
+use crate::source::{Positions, Ranges};
 use crate::stage::{Applied, Stage};
 
 /// What the workers of one plan are made of, one for each worker.
@@ -110,7 +110,7 @@ impl Worker {
             let now_ms = self.now_of(source, &batch);
             self.flow(Place::Source(source), &batch, &pinned, now_ms)?;
         }
-        self.note_read(&records);
+        self.read.entry(records.partition.clone()).or_default().ranges.merge(&Ranges::of(&records));
         Ok(())
     }
 
@@ -192,11 +192,6 @@ impl Worker {
             0 => self.counts.add_filtered(place, UNREAD, rows),
             readers => self.counts.multiplied += rows * (readers - 1),
         }
-    }
-
-    fn note_read(&mut self, records: &Records) {
-        let Some(&first) = records.offsets.first() else { return };
-        self.read.entry(records.partition.clone()).or_default().ranges.add(first, records.next_offset);
     }
 
     /// What a plugin sees as now: the largest timestamp of the block's records, else of its event time, else 0.

@@ -70,24 +70,20 @@ fn check_partition(builder: &mut Builder<'_>, who: &str, parquet: &ParquetOutput
         let Some(known) = own(builder, who, name, columns, "is partitioned by") else { continue };
         let logical = &known.column.logical;
         let is_timestamp = matches!(logical, LogicalType::Timestamp(_));
-        let (fits, written, help) = match part.transform {
-            PartitionTransform::Day => (
-                is_timestamp || *logical == LogicalType::Date,
-                format!("day({})", name.value),
-                "a day is made of a timestamp or a date".to_owned(),
-            ),
-            PartitionTransform::Hour => {
-                (is_timestamp, format!("hour({})", name.value), "an hour is made of a timestamp".to_owned())
+        let (written, help) = match part.transform {
+            PartitionTransform::Day => {
+                (format!("day({})", name.value), "a day is made of a timestamp or a date".to_owned())
             }
+            PartitionTransform::Hour => (format!("hour({})", name.value), "an hour is made of a timestamp".to_owned()),
             PartitionTransform::Value => {
                 let help = match is_timestamp {
                     true => format!("write \"day({0})\" or \"hour({0})\"", name.value),
                     false => "a folder is made of utf8, bool, int8 to int64, decimal, date or uuid".to_owned(),
                 };
-                (makes_a_folder(logical), name.value.clone(), help)
+                (name.value.clone(), help)
             }
         };
-        if !fits {
+        if !part.transform.takes(logical) {
             let problem = Problem::error(format!("{who} is partitioned by {written}, but {} {logical}", known.maker))
                 .at(&name.span, "does not fit")
                 .at(&known.span, format!("{logical} here"))
@@ -102,21 +98,6 @@ fn check_partition(builder: &mut Builder<'_>, who: &str, parquet: &ParquetOutput
             builder.problems.push(problem);
         }
     }
-}
-
-fn makes_a_folder(logical: &LogicalType) -> bool {
-    matches!(
-        logical,
-        LogicalType::Utf8
-            | LogicalType::Bool
-            | LogicalType::Int8
-            | LogicalType::Int16
-            | LogicalType::Int32
-            | LogicalType::Int64
-            | LogicalType::Decimal { .. }
-            | LogicalType::Date
-            | LogicalType::Uuid
-    )
 }
 
 fn check_key(builder: &mut Builder<'_>, who: &str, kafka: &KafkaOutput, columns: &[Known]) {

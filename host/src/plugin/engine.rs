@@ -6,7 +6,6 @@ use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use sha2::{Digest, Sha256};
 use wasmtime::component::{Component, Linker};
 use wasmtime::{Config, WasmBacktraceDetails};
 
@@ -16,6 +15,7 @@ use super::log::StageLog;
 use super::sandbox::{self, State};
 use crate::config::Limits;
 use crate::contract::{Contract, Given};
+use crate::digest::digest;
 use crate::error::{Error, ErrorKind, Result};
 
 /// How often running plugins are asked whether their time is over.
@@ -113,7 +113,7 @@ impl Engine {
         })?;
         Ok(Arc::new(Plugin {
             origin: origin.to_owned(),
-            digest: hex(&Sha256::digest(bytes)),
+            digest: digest(bytes),
             size_bytes: bytes.len() as u64,
             imports,
             exports,
@@ -121,10 +121,6 @@ impl Engine {
             logs: Mutex::default(),
         }))
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Tells a component from other things that end in `.wasm`.

@@ -4,13 +4,12 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use sha2::{Digest, Sha256};
-
 use crate::clock::Clock;
 use crate::commit::{Host, PlanStamp};
 use crate::config::{OutputKind, Pipeline, Problems, Rejects, Stage, StageKind};
 use crate::contract::{Contract, Given, Table};
 use crate::decode::Decoder;
+use crate::digest::digest;
 use crate::dimension::Dimension;
 use crate::disk::Disk;
 use crate::error::{Error, ErrorKind, Result};
@@ -19,7 +18,7 @@ use crate::pipeline::Parts;
 use crate::plan::{self, Plan, Planned, Refused, Work};
 use crate::plugin::{Engine, Plugin};
 
-use super::store::{PluginStore, digest};
+use super::store::PluginStore;
 
 /// Compiled plugins by stage.
 pub type Plugins = BTreeMap<String, Arc<Plugin>>;
@@ -226,5 +225,5 @@ fn digests(plan: &Plan) -> BTreeMap<String, String> {
 fn fingerprint(plan: &Plan, pipeline: &Pipeline) -> String {
     let outputs: Vec<_> = pipeline.outputs.iter().map(|output| format!("{:?}", output.kind)).collect();
     let text = format!("{:?} {:?} {:?} {outputs:?} {:?}", plan.sources, plan.stages, plan.outputs, pipeline.rejects);
-    Sha256::digest(text.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
+    digest(text.as_bytes())
 }

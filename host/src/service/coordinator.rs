@@ -191,8 +191,7 @@ impl Coordinator<'_> {
         let mut tokens: BTreeMap<String, Token> = BTreeMap::new();
         for share in shares {
             for (partition, position) in share.positions {
-                let all = read.entry(partition).or_default();
-                position.ranges.as_slice().iter().for_each(|&(start, end)| all.ranges.add(start, end));
+                read.entry(partition).or_default().ranges.merge(&position.ranges);
             }
             counts.merge(&share.counts);
             self.phases.merge(&share.phases);

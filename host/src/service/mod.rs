@@ -12,5 +12,4 @@ mod threads;
 
 pub use assembly::{build_plan, load, load_files};
 pub use run::{Failure, Mode, RunSettings, run};
-pub use store::digest;
 pub use summary::Summary;

@@ -190,6 +190,11 @@ fn choose_plan(assembly: &Assembly, accepted: &BTreeMap<String, String>) -> Resu
     let on_disk = assembly::load_files(&assembly.pipeline, |stage, bytes| assembly.load(stage, bytes))
         .map_err(Failure::from)
         .and_then(|plugins| Ok((assembly.plan(&plugins, 0)?, plugins)));
+    if let Ok((_, plugins)) = &on_disk
+        && plugins.iter().all(|(stage, plugin)| accepted.get(stage).is_some_and(|digest| digest == plugin.digest()))
+    {
+        return on_disk;
+    }
     let chosen = match accepted_plan(assembly, accepted) {
         None => on_disk?,
         Some((before, plugins)) => match on_disk {

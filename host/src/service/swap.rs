@@ -13,9 +13,9 @@ use notify::{RecursiveMode, Watcher};
 
 use super::assembly::{Assembly, Plugins};
 use super::coordinator::{Proposal, Request};
-use super::store::digest;
 use super::threads::Replacement;
 use crate::config::{PluginStage, Stage, StageKind};
+use crate::digest::digest;
 use crate::dimension::Reload;
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::Plan;
@@ -29,15 +29,17 @@ pub struct Watch {
 impl Watch {
     /// Watches the folders of these files: an editor or a compiler may replace a file by renaming another over it.
     pub fn start(files: &BTreeSet<PathBuf>) -> Result<Self> {
-        // As many events as there are changes of files, each a path: what bounds it is that they are drained at once.
+        // As many events as there are changes of these files, each a path: what bounds it is that they are drained at once.
         let (sender, changes) = unbounded();
+        let watched = files.clone();
         let failed =
             |error: notify::Error| Error::new(ErrorKind::Unavailable, "files cannot be watched").caused_by(error);
         let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
             if let Ok(event) = event
                 && !event.kind.is_access()
             {
-                event.paths.into_iter().for_each(|path| drop(sender.send(path)));
+                let paths = event.paths.into_iter().filter(|path| watched.contains(path));
+                paths.for_each(|path| drop(sender.send(path)));
             }
         })
         .map_err(failed)?;
@@ -139,7 +141,7 @@ impl Swapper {
         }
     }
 
-    /// Tries each waiting candidate alone, then all of them together.
+    /// Tries all waiting candidates together, then each alone.
     fn propose(&mut self) {
         let mut tries: Vec<Plugins> =
             self.waiting.iter().map(|(stage, plugin)| Plugins::from([(stage.clone(), Arc::clone(plugin))])).collect();

@@ -57,8 +57,18 @@ impl Ranges {
         &self.0
     }
 
+    /// What taking a block reads of its partition.
+    pub fn of(records: &Records) -> Self {
+        records.offsets.first().map_or_else(Self::default, |first| Self(vec![(*first, records.next_offset)]))
+    }
+
+    /// Adds all of another's ranges.
+    pub fn merge(&mut self, more: &Self) {
+        more.0.iter().for_each(|&(start, end)| self.add(start, end));
+    }
+
     /// Makes one range of all, from the first start to the last end.
-    pub fn close_gaps(&mut self) {
+    fn close_gaps(&mut self) {
         if let (Some(first), Some(last)) = (self.0.first(), self.0.last()) {
             self.0 = vec![(first.0, last.1)];
         }
@@ -91,15 +101,14 @@ pub struct Position {
 }
 
 impl Position {
-    /// Notes that a block was taken. A Kafka partition is read in order, so the offsets between two blocks (transaction
+    /// Adds what was read since. A Kafka partition is read in order, so the offsets between two blocks (transaction
     /// markers, compacted records) count as read; a file's blocks may come from several workers in any order.
-    pub fn advance(&mut self, records: &Records) {
-        let Some(first) = records.offsets.first() else { return };
-        let start = match self.ranges.end() {
-            Some(end) if self.file.is_none() => end.min(*first),
-            _ => *first,
-        };
-        self.ranges.add(start, records.next_offset);
+    pub fn merge(&mut self, more: &Self) {
+        self.ranges.merge(&more.ranges);
+        match &more.file {
+            Some(_) => self.file.clone_from(&more.file),
+            None => self.ranges.close_gaps(),
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
 use arrow::array::AsArray;
 use arrow::datatypes::{DataType, Int64Type};
-use millstream::service::digest;
+use millstream::digest::digest;
 use millstream_tests::host::{Host, component, fail, millstream, succeed, text};
 use millstream_tests::kafka::Kafka;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;

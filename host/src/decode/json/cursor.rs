@@ -82,9 +82,15 @@ impl<'a> Cursor<'a> {
     /// Between two items of an array, or in front of the first one: whether another one follows. At its end the
     /// cursor has left the array.
     pub(super) fn next_item(&mut self, first: bool) -> Checked<bool> {
+        self.another(first, b']', "`,` or `]`")
+    }
+
+    /// Whether another one follows, with the cursor on it; at the end, behind `close`.
+    #[inline]
+    fn another(&mut self, first: bool, close: u8, expected: &'static str) -> Checked<bool> {
         self.skip_blanks();
         match self.peek() {
-            Some(b']') => {
+            Some(byte) if byte == close => {
                 self.leave();
                 return Ok(false);
             }
@@ -93,7 +99,7 @@ impl<'a> Cursor<'a> {
                 self.skip_blanks();
             }
             _ if first => {}
-            _ => return Err(self.broken("`,` or `]`")),
+            _ => return Err(self.broken(expected)),
         }
         Ok(true)
     }
@@ -299,18 +305,8 @@ impl<'a> Cursor<'a> {
     /// its key's quote. At its end the cursor has left the object.
     #[inline]
     pub(super) fn next_key(&mut self, first: bool) -> Checked<bool> {
-        self.skip_blanks();
-        match self.peek() {
-            Some(b'}') => {
-                self.leave();
-                return Ok(false);
-            }
-            Some(b',') if !first => {
-                self.at += 1;
-                self.skip_blanks();
-            }
-            _ if first => {}
-            _ => return Err(self.broken("`,` or `}`")),
+        if !self.another(first, b'}', "`,` or `}`")? {
+            return Ok(false);
         }
         if self.peek() == Some(b'"') { Ok(true) } else { Err(self.broken("a key")) }
     }

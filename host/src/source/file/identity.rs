@@ -6,8 +6,7 @@ use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::Path;
 
-use sha2::{Digest, Sha256};
-
+use crate::digest::digest;
 use crate::error::{Error, ErrorKind, Result};
 use crate::source::FileIdentity;
 
@@ -48,7 +47,7 @@ fn head_digest(file: &mut File, bytes: u64) -> io::Result<String> {
     let mut head = Vec::with_capacity(bytes as usize);
     Read::by_ref(file).take(bytes).read_to_end(&mut head)?;
     file.seek(SeekFrom::Start(0))?;
-    Ok(Sha256::digest(&head).iter().map(|byte| format!("{byte:02x}")).collect())
+    Ok(digest(&head))
 }
 
 fn replaced(path: &Path, how: &str) -> Error {

@@ -15,7 +15,7 @@ use super::FileSource;
 use crate::config::{self, BatchSettings, Format, Located};
 use crate::error::{ErrorKind, Result};
 use crate::record::{Partition, Payload, Records};
-use crate::source::{Position, Positions, Read, Reader};
+use crate::source::{Position, Positions, Ranges, Read, Reader};
 
 const BOUNDS: BatchSettings = BatchSettings { rows: 100, bytes: 1 << 20 };
 
@@ -55,9 +55,8 @@ fn values(blocks: &[Records]) -> Vec<String> {
 fn commit(source: &FileSource, committed: &Positions, blocks: &[Records]) -> Positions {
     let mut positions = committed.clone();
     for records in blocks {
-        let position = positions.entry(records.partition.clone()).or_default();
-        position.file = source.identity(&records.partition);
-        position.advance(records);
+        let read = Position { ranges: Ranges::of(records), file: source.identity(&records.partition) };
+        positions.entry(records.partition.clone()).or_default().merge(&read);
     }
     positions
 }

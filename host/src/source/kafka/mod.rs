@@ -12,7 +12,7 @@
 //! What becomes of what:
 //! - *Brokers away at the start*: waited for as long as `JoinOptions::timeout`, then an error of kind `Unavailable`; a host
 //!   that follows may call `join` again. *Brokers away later*: logged once, readers are idle until they answer.
-//! - *Aborted transactions and markers* leave gaps between offsets; see `Position::advance`. A run until caught up ends at
+//! - *Aborted transactions and markers* leave gaps between offsets; see `Position::merge`. A run until caught up ends at
 //!   the last stable offset of its start.
 //! - *New partitions* make `check_membership` fail with kind `Unavailable`: join again, and they are read from their first
 //!   record on, whatever `start` says. librdkafka looks for them every five minutes.
