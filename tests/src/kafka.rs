@@ -21,6 +21,8 @@ use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::{Offset, TopicPartitionList};
 
+use crate::host::PATIENCE;
+
 /// The version that tests run against.
 pub const KAFKA_VERSION: &str = "4.1.1";
 
@@ -137,12 +139,20 @@ impl Kafka {
         producer.flush(Duration::from_secs(60)).expect("acknowledgements");
     }
 
-    /// The ends of a topic's partitions.
+    /// The ends of a topic's partitions. Waits for a topic that was made just now: brokers may not know it for a moment.
     pub fn end_offsets(&self, topic: &str) -> Vec<i64> {
         let consumer: BaseConsumer = self.config().create().expect("a consumer");
-        let metadata = consumer.fetch_metadata(Some(topic), Duration::from_secs(10)).expect("metadata");
+        let until = Instant::now() + PATIENCE;
+        let partitions = loop {
+            let metadata = consumer.fetch_metadata(Some(topic), Duration::from_secs(10)).expect("metadata");
+            match metadata.topics()[0].partitions().len() {
+                0 => assert!(Instant::now() < until, "topic {topic} never came"),
+                partitions => break partitions as i32,
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        };
         let end = |partition| consumer.fetch_watermarks(topic, partition, Duration::from_secs(10)).expect("offsets").1;
-        (0..metadata.topics()[0].partitions().len() as i32).map(end).collect()
+        (0..partitions).map(end).collect()
     }
 
     /// The offsets that a group committed for the first partitions of a topic.

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
@@ -62,15 +62,8 @@ impl KafkaSink {
         let producer: BaseProducer<Deliveries> = config
             .create_with_context(Deliveries::default())
             .map_err(|cause| unreachable(brokers, topic).caused_by(cause))?;
-        let metadata = producer
-            .client()
-            .fetch_metadata(Some(topic), BROKER_TIMEOUT)
-            .map_err(|cause| unreachable(brokers, topic).caused_by(cause))?;
-        let partitions = metadata.topics().first().map_or(0, |topic| topic.partitions().len());
-        if partitions == 0 {
-            return Err(unreachable(brokers, topic));
-        }
-        Ok(Self { producer, topic: topic.to_owned(), partitions: partitions as i32, next_partition: 0 })
+        let partitions = count_partitions(&producer, brokers, topic)?;
+        Ok(Self { producer, topic: topic.to_owned(), partitions, next_partition: 0 })
     }
 
     fn send(&self, partition: i32, event: &[u8], timestamp_ms: i64) -> Result<()> {
@@ -123,11 +116,31 @@ impl EventSink for KafkaSink {
     }
 }
 
+/// Asks until the topic is known: a broker may answer "unknown" for a moment after a topic was made.
+fn count_partitions(producer: &BaseProducer<Deliveries>, brokers: &str, topic: &str) -> Result<i32> {
+    let until = Instant::now() + BROKER_TIMEOUT;
+    loop {
+        let metadata = producer
+            .client()
+            .fetch_metadata(Some(topic), BROKER_TIMEOUT)
+            .map_err(|cause| unreachable(brokers, topic).caused_by(cause))?;
+        let partitions = metadata.topics().first().map_or(0, |topic| topic.partitions().len());
+        if partitions > 0 {
+            return Ok(partitions as i32);
+        }
+        if Instant::now() > until {
+            return Err(unreachable(brokers, topic));
+        }
+        producer.poll(Duration::from_millis(100));
+    }
+}
+
 fn create_topic(config: &ClientConfig, brokers: &str, topic: &str, partitions: i32) -> Result<()> {
     let admin: AdminClient<DefaultClientContext> =
         config.create().map_err(|cause| unreachable(brokers, topic).caused_by(cause))?;
     let options = AdminOptions::new().request_timeout(Some(BROKER_TIMEOUT)).operation_timeout(Some(BROKER_TIMEOUT));
-    let new_topic = NewTopic::new(topic, partitions, TopicReplication::Fixed(-1));
+    // Events carry the time that they say, which lies in the past: by the broker's usual retention they would be gone soon.
+    let new_topic = NewTopic::new(topic, partitions, TopicReplication::Fixed(-1)).set("retention.ms", "-1");
     let answers = pollster::block_on(admin.create_topics([&new_topic], &options))
         .map_err(|cause| unreachable(brokers, topic).caused_by(cause))?;
     match answers.into_iter().next() {
