@@ -10,7 +10,6 @@ use super::Failure;
 use crate::config::Limits;
 use crate::contract::Given;
 use crate::error::{Error, ErrorKind, Result};
-use crate::plugin::Engine;
 
 /// Build and inspect plugins.
 #[derive(Subcommand)]
@@ -48,7 +47,7 @@ impl Build {
     fn run(&self) -> Result<(), Failure> {
         let built = self.cargo_build()?;
         let bytes = std::fs::read(&built).map_err(|error| unreadable(&built, error))?;
-        let plugin = Engine::new()?.load(&bytes, &built.display().to_string())?;
+        let plugin = super::engine()?.load(&bytes, &built.display().to_string())?;
         let name = built.file_name().map_or_else(|| PathBuf::from("plugin.wasm"), PathBuf::from);
         let out = self.out.clone().unwrap_or_else(|| self.folder.join(name));
         replace(&out, &bytes)?;
@@ -127,7 +126,7 @@ pub(super) struct Inspect {
 impl Inspect {
     fn run(&self) -> Result<(), Failure> {
         let bytes = std::fs::read(&self.file).map_err(|error| unreadable(&self.file, error))?;
-        let plugin = Engine::new()?.load(&bytes, &self.file.display().to_string())?;
+        let plugin = super::engine()?.load(&bytes, &self.file.display().to_string())?;
         let about = plugin.describe()?;
         let mut out = std::io::stdout().lock();
         writeln!(out, "name     {} {}", about.name, about.version)?;

@@ -16,7 +16,6 @@ use crate::dimension::{Dimension, Snapshot};
 use crate::error::{Error, ErrorKind, Result};
 use crate::pipeline::Tree;
 use crate::plan::{Place, Plan};
-use crate::plugin::Engine;
 use crate::record::{Batch, Records, Refusal};
 use crate::service::{build_plan, load, load_files};
 use crate::source::file::FileSource;
@@ -40,7 +39,7 @@ pub(super) struct Preview {
 impl Preview {
     pub(super) fn run(&self) -> Result<(), Failure> {
         let pipeline = self.pipeline.read()?;
-        let engine = Engine::new()?;
+        let engine = super::engine()?;
         // Tables are loaded into a folder of their own: the running pipeline's are not touched.
         let folder = tempfile::tempdir()?;
         let mut dimensions = Vec::with_capacity(pipeline.dimensions.len());

@@ -84,7 +84,7 @@ pub fn run(pipeline: Pipeline, settings: &RunSettings, stop: &Receiver<()>) -> R
         tables.push(Dimension::open(dimension, &folder.path.join("dimensions").join(&dimension.name.value))?);
     }
     let assembly = Arc::new(Assembly {
-        engine: Engine::new()?,
+        engine: Engine::new()?.with_cache(&folder.path.join("compiled")),
         store: PluginStore::new(&folder.path),
         pipeline,
         tables: Arc::new(tables),
