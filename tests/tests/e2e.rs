@@ -2,6 +2,8 @@
 
 #[path = "e2e/bad_input.rs"]
 mod bad_input;
+#[path = "e2e/dimensions.rs"]
+mod dimensions;
 #[path = "e2e/examples.rs"]
 mod examples;
 #[path = "e2e/generate.rs"]

@@ -20,8 +20,8 @@ use crate::config::{
 use crate::decode::Decoder;
 use crate::disk::{Disk, MemoryDisk};
 use crate::error::Result;
-use crate::output::{Closing, Combine, Opening, REJECTS, RejectSink, Sink, Staged, Token, settle};
-use crate::pipeline::{Counts, Parts, Share, Worker};
+use crate::output::{Combine, Opening, REJECTS, RejectSink, Sink, Staged, Token, reject_settings, settle};
+use crate::pipeline::{Counts, Ending, Parts, Share, Worker};
 use crate::plan::{Place, Plan, PlannedOutput, PlannedSource};
 use crate::record::{Partition, Payload, Records};
 use crate::schema::Column;
@@ -138,7 +138,10 @@ fn worker(number: usize, opening: &Opening, clock: &Arc<dyn Clock>) -> Result<Wo
     Ok(Worker::new(plan, vec![None], parts, Arc::default(), Arc::clone(clock)))
 }
 
-fn merge(shares: Vec<Share>, opening: &Opening) -> Result<(Positions, BTreeMap<String, Token>, Counts)> {
+fn merge(
+    shares: Vec<Share>,
+    combines: &BTreeMap<String, Combine>,
+) -> Result<(Positions, BTreeMap<String, Token>, Counts)> {
     let (mut read, mut counts) = (Positions::new(), Counts::default());
     let mut parts: BTreeMap<String, Vec<_>> = BTreeMap::new();
     for share in shares {
@@ -152,10 +155,15 @@ fn merge(shares: Vec<Share>, opening: &Opening) -> Result<(Positions, BTreeMap<S
     }
     let mut tokens = BTreeMap::new();
     for (output, parts) in parts {
-        let folder = if output == REJECTS { PathBuf::from("/lake/rejects") } else { lake() };
-        tokens.insert(output.clone(), Combine::new(&output, &folder, 1 << 20, opening).combine(parts)?);
+        let combine = &combines[&output];
+        tokens.insert(output.clone(), combine.combine(parts)?);
     }
     Ok((read, tokens, counts))
+}
+
+fn combines(opening: &Opening) -> BTreeMap<String, Combine> {
+    let settings = [("rows", parquet(lake())), (REJECTS, reject_settings(PathBuf::from("/lake/rejects")))];
+    settings.into_iter().map(|(name, settings)| (name.to_owned(), Combine::new(name, &settings, opening))).collect()
 }
 
 /// One life of the host: recovers and runs to the end of the input, or until the disk fails.
@@ -190,6 +198,7 @@ fn live(disk: &Arc<MemoryDisk>, incarnation: u64) -> Result<Counts> {
     }
     let positions = epochs.last().map(|last| last.positions.clone()).unwrap_or_default();
     let first = opening(epochs.next_epoch());
+    let combines = combines(&first);
     let time: Arc<dyn Clock> = clock.clone();
     let mut workers = Vec::new();
     for number in 0..WORKERS {
@@ -211,9 +220,13 @@ fn live(disk: &Arc<MemoryDisk>, incarnation: u64) -> Result<Counts> {
             }
         }
         clock.advance_ms(1_000);
-        let closing = if at_end == WORKERS { Closing::All } else { Closing::Due };
-        let shares = workers.iter_mut().map(|(worker, _)| worker.prepare(closing)).collect::<Result<Vec<_>>>()?;
-        let (read, tokens, counts) = merge(shares, &first)?;
+        let ending = match epochs.last() {
+            _ if at_end == WORKERS => Ending::All,
+            Some(last) => Ending::due(&combines, &last.outputs, clock.now_ms()),
+            None => Ending::default(),
+        };
+        let shares = workers.iter_mut().map(|(worker, _)| worker.prepare(&ending)).collect::<Result<Vec<_>>>()?;
+        let (read, tokens, counts) = merge(shares, &combines)?;
         epochs.commit(&stamp, &read, tokens, counts)?;
         if at_end == WORKERS {
             return Ok(epochs.totals());

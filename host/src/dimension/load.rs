@@ -84,7 +84,7 @@ fn build(
         dictionaries.iter().map(|values| values.as_deref().map(dictionary_array)).collect();
     let coded = RowLayout::new(&types, &arrays)?;
     let recode = Recode { plain: &plain, coded: &coded, distinct: &distinct };
-    let mut unique = Unique::new(sorted, settings.duplicates, &keys);
+    let mut unique = Unique::new(path, sorted, settings.duplicates, &keys);
     let mut manifest = Manifest {
         generation: building.number(),
         layout: layout_name(),
@@ -210,6 +210,7 @@ impl<'a> Reading<'a> {
 
 /// Sorted rows, one a key.
 struct Unique<'a> {
+    path: &'a Path,
     sorted: Merged,
     policy: Duplicates,
     keys: &'a KeyLayout,
@@ -222,9 +223,9 @@ struct Unique<'a> {
 }
 
 impl<'a> Unique<'a> {
-    fn new(sorted: Merged, policy: Duplicates, keys: &'a KeyLayout) -> Self {
+    fn new(path: &'a Path, sorted: Merged, policy: Duplicates, keys: &'a KeyLayout) -> Self {
         let current = SortedRow::default();
-        Self { sorted, policy, keys, current, ahead: None, started: false, duplicates: 0, named: Vec::new() }
+        Self { path, sorted, policy, keys, current, ahead: None, started: false, duplicates: 0, named: Vec::new() }
     }
 
     /// Moves `current` to the row of the next key; false behind the last. An error when a key stands twice and that is
@@ -275,7 +276,8 @@ impl<'a> Unique<'a> {
 
     fn refusal(&self) -> Error {
         let rows = if self.duplicates == 1 { "row has" } else { "rows have" };
-        let message = format!("{} {rows} a key that stands there already: {}", self.duplicates, self.named.join(", "));
+        let (path, keys) = (self.path.display(), self.named.join(", "));
+        let message = format!("{path}: {} {rows} a key that stands there already: {keys}", self.duplicates);
         Error::new(ErrorKind::Input, message)
             .help("correct the file, or let one row count: `duplicates = \"first\"` or `\"last\"`")
     }

@@ -12,9 +12,10 @@ use parquet::file::properties::WriterProperties;
 use parquet::file::reader::{ChunkReader, Length};
 use parquet::file::writer::SerializedFileWriter;
 
+use super::origin::{EPOCHS_KEY, Origin, READ_KEY};
 use super::token::{Prepared, StagedFile};
 use super::unfinished::{CountedFile, Paths, finish};
-use super::{EPOCHS_KEY, Place, in_parquet, on_disk};
+use super::{Place, in_parquet, on_disk};
 use crate::disk::Disk;
 use crate::error::{Error, ErrorKind, Result};
 
@@ -204,14 +205,14 @@ fn merge(tails: &[Tail], paths: &Paths, footer: &[(String, String)], disk: &Arc<
     };
     let Paths { staged, published } = paths.clone();
     let mut writer = start_like(&first.metadata, footer, disk, &staged)?;
-    let mut epochs = first.file.epochs;
+    let mut origin = Origin::default();
     for Tail { file, metadata } in tails {
         append_row_groups(&mut writer, disk, &file.staged, metadata)?;
-        epochs = (epochs.0.min(file.epochs.0), epochs.1.max(file.epochs.1));
+        origin.merge(&file.origin);
     }
-    let (rows, bytes, crc32) = finish(writer, &staged, footer, epochs)?;
+    let (rows, bytes, crc32) = finish(writer, &staged, footer, &origin)?;
     let (output, partition) = (first.file.output.clone(), first.file.partition.clone());
-    Ok(StagedFile { output, partition, staged, published, rows, bytes, crc32, epochs })
+    Ok(StagedFile { output, partition, staged, published, rows, bytes, crc32, origin })
 }
 
 fn metadata_of(disk: &Arc<dyn Disk>, path: &Path) -> Result<ParquetMetaData> {
@@ -226,7 +227,9 @@ fn start_like(
     disk: &Arc<dyn Disk>,
     path: &Path,
 ) -> Result<SerializedFileWriter<CountedFile>> {
-    let replaced = |entry: &KeyValue| entry.key == EPOCHS_KEY || footer.iter().any(|(key, _)| *key == entry.key);
+    let replaced = |entry: &KeyValue| {
+        [EPOCHS_KEY, READ_KEY].contains(&entry.key.as_str()) || footer.iter().any(|(key, _)| *key == entry.key)
+    };
     let entries = metadata.file_metadata().key_value_metadata().into_iter().flatten();
     let entries: Vec<KeyValue> = entries.filter(|entry| !replaced(entry)).cloned().collect();
     let created_by = metadata.file_metadata().created_by().unwrap_or_default().to_owned();

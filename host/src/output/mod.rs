@@ -47,6 +47,7 @@ use crate::error::{Error, ErrorKind};
 mod encoding;
 pub mod kafka;
 mod merge;
+mod origin;
 mod partition;
 mod reject;
 mod sink;
@@ -58,14 +59,12 @@ mod unfinished;
 mod writer;
 
 pub use merge::merge_tails;
+pub use origin::{EPOCHS_KEY, Origin, READ_KEY, ReadRange};
 pub use partition::NO_VALUE;
 pub use reject::{RefusedBy, reject_columns, reject_json, reject_records, reject_rows, reject_settings};
 pub use sink::{Combine, Opening, REJECTS, RejectSink, Sink, Staged, Token, settle};
 pub use token::{ColumnText, OpenFile, Part, Prefix, Prepared, StagedFile, obsolete};
 pub use writer::{Closing, Limits, ParquetWriter};
-
-/// The footer entry with the epochs of a file's rows, `first-last`.
-pub const EPOCHS_KEY: &str = "millstream.epochs";
 
 /// Whose files they are and where they go.
 #[derive(Clone, Debug)]

@@ -1,6 +1,6 @@
 //! Outputs of any kind behind one face, and what they hand to the commit together.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,9 +10,9 @@ use serde::{Deserialize, Serialize};
 
 use super::kafka::KafkaWriter;
 use super::reject::{RefusedBy, reject_columns, reject_records, reject_rows, reject_settings};
-use super::{Closing, Limits, ParquetWriter, Place, Prepared, StagedFile, merge_tails};
+use super::{Closing, Limits, ParquetWriter, Place, Prepared, ReadRange, StagedFile, merge_tails, obsolete};
 use crate::commit::Host;
-use crate::config::{OutputKind, Pipeline, Rejects};
+use crate::config::{OutputKind, ParquetOutput, Pipeline, Rejects};
 use crate::disk::Disk;
 use crate::error::Result;
 use crate::plan::{PlannedOutput, PlannedStage, Work};
@@ -103,6 +103,13 @@ impl Sink {
     pub fn begin(&mut self, epoch: u64) {
         if let Self::Parquet(writer) = self {
             writer.set_epoch(epoch);
+        }
+    }
+
+    /// Says which records the rows that come now are made of.
+    pub fn set_read(&mut self, read: Option<&ReadRange>) {
+        if let Self::Parquet(writer) = self {
+            writer.set_read(read.cloned());
         }
     }
 
@@ -251,28 +258,47 @@ impl Token {
 pub struct Combine {
     place: Place,
     target_file_bytes: u64,
+    max_age: Duration,
     disk: Arc<dyn Disk>,
 }
 
 impl Combine {
-    /// For an output's Parquet files in `lake`.
-    pub fn new(output: &str, lake: &Path, target_file_bytes: u64, opening: &Opening) -> Self {
-        Self { place: opening.place(output, lake), target_file_bytes, disk: Arc::clone(&opening.disk) }
+    /// For an output's Parquet files.
+    pub fn new(output: &str, settings: &ParquetOutput, opening: &Opening) -> Self {
+        Self {
+            place: opening.place(output, &settings.path),
+            target_file_bytes: settings.target_file_bytes,
+            max_age: settings.max_age,
+            disk: Arc::clone(&opening.disk),
+        }
+    }
+
+    /// The partitions of which a worker has a file that is too old by now: all workers close theirs in the same epoch, so
+    /// that the tails become one file.
+    pub fn due(&self, token: &Token, now_ms: i64) -> BTreeSet<String> {
+        let max_age_ms = i64::try_from(self.max_age.as_millis()).unwrap_or(i64::MAX);
+        let open = token.waiting.iter().flat_map(|prepared| &prepared.open);
+        let due = open.filter(|file| now_ms.saturating_sub(file.first_row_ms) >= max_age_ms);
+        due.map(|file| file.partition.clone()).collect()
     }
 
     /// Joins tails into larger files and makes the token.
-    pub fn combine(&self, mut parts: Vec<Prepared>) -> Result<Token> {
-        // The footers' entries are those of the plan that made the tails: the first one's are taken over.
-        merge_tails(&mut parts, &self.place, self.target_file_bytes, &[], &self.disk)?;
-        let mut token = Token::default();
-        for part in &mut parts {
-            token.files.append(&mut part.full);
-            token.files.append(&mut part.tails);
-            token.obsolete.append(&mut part.obsolete);
-        }
-        token.waiting = parts.into_iter().filter(|part| !part.open.is_empty()).collect();
-        Ok(token)
+    pub fn combine(&self, parts: Vec<Prepared>) -> Result<Token> {
+        combine(parts, &self.place, self.target_file_bytes, &self.disk)
     }
+}
+
+fn combine(mut parts: Vec<Prepared>, place: &Place, target_file_bytes: u64, disk: &Arc<dyn Disk>) -> Result<Token> {
+    // The footers' entries are those of the plan that made the tails: the first one's are taken over.
+    merge_tails(&mut parts, place, target_file_bytes, &[], disk)?;
+    let obsolete = obsolete(&parts);
+    let mut token = Token { obsolete: obsolete.into_iter().collect(), ..Token::default() };
+    for part in &mut parts {
+        token.files.append(&mut part.full);
+        token.files.append(&mut part.tails);
+    }
+    token.waiting = parts.into_iter().filter(|part| !part.open.is_empty()).collect();
+    Ok(token)
 }
 
 /// Closes what a committed token left open, under the names and columns that it says: the one way back after a restart.
@@ -288,7 +314,10 @@ pub fn settle(token: &Token, opening: &Opening) -> Result<Token> {
         lake = Some((waiting.output.clone(), waiting.lake.clone()));
     }
     match lake {
-        Some((output, lake)) => Combine::new(&output, &lake, u64::MAX, opening).combine(parts),
+        Some((output, lake)) => {
+            let place = opening.place(&output, &lake);
+            combine(parts, &place, u64::MAX, &opening.disk)
+        }
         None => Ok(Token::default()),
     }
 }

@@ -330,7 +330,7 @@ fn files_close_when_they_are_full_or_old_and_say_so_in_the_footer() {
     let second = writer.prepare(59_999, Closing::Due).unwrap();
     assert_eq!((second.full.len(), second.tails.len()), (1, 0), "full: {second:?}");
     assert!(second.full[0].bytes >= 7 << 10 && second.full[0].bytes < 32 << 10, "{:?}", second.full);
-    assert_eq!(second.full[0].epochs, (5, 6));
+    assert_eq!(second.full[0].origin.epochs, (5, 6));
     let third = writer.prepare(130_000, Closing::Due).unwrap();
     assert_eq!((third.tails.len(), third.open.len()), (second.open.len(), 0), "old: {third:?}");
 

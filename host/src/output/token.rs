@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::origin::Origin;
 use crate::error::{Error, ErrorKind, Result};
 use crate::schema::Column;
 
@@ -62,8 +63,8 @@ pub struct StagedFile {
     pub bytes: u64,
     /// CRC-32 of all its bytes.
     pub crc32: u32,
-    /// The epochs of its rows: first and last.
-    pub epochs: (u64, u64),
+    /// What its rows were made of.
+    pub origin: Origin,
 }
 
 /// A file that stays open, as it was when the epoch ended: the row groups that are in it, and the rows behind them,
@@ -74,8 +75,8 @@ pub struct OpenFile {
     pub partition: String,
     /// When its first row was written; its age counts from here, also after a restart.
     pub first_row_ms: i64,
-    /// The epochs of its rows: first and last.
-    pub epochs: (u64, u64),
+    /// What its rows were made of.
+    pub origin: Origin,
     /// Its rows: those of `prefix` and of `parts`.
     pub rows: u64,
     /// Its complete row groups.

@@ -13,6 +13,7 @@ use parquet::file::properties::WriterProperties;
 use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::types::SchemaDescriptor;
 
+use super::origin::{Origin, ReadRange};
 use super::spool::Segment;
 use super::token::{OpenFile, Part, Prefix, StagedFile};
 use super::{in_parquet, on_disk};
@@ -40,7 +41,7 @@ pub(super) struct Unfinished {
     /// How many row groups `prefix` covers.
     prefix_groups: usize,
     first_row_ms: i64,
-    epochs: (u64, u64),
+    origin: Origin,
     rows: u64,
     memory_bytes: u64,
 }
@@ -131,16 +132,16 @@ impl Unfinished {
             prefix: None,
             prefix_groups: 0,
             first_row_ms,
-            epochs: (u64::MAX, 0),
+            origin: Origin::default(),
             rows: 0,
             memory_bytes: 0,
         })
     }
 
-    /// Adds rows that were written in `epoch`.
-    pub(super) fn append(&mut self, rows: RecordBatch, epoch: u64) -> Result<()> {
+    /// Adds rows that were written in `epoch` and made of records of `read`.
+    pub(super) fn append(&mut self, rows: RecordBatch, epoch: u64, read: Option<&ReadRange>) -> Result<()> {
         self.encode(&rows)?;
-        self.epochs = (self.epochs.0.min(epoch), self.epochs.1.max(epoch));
+        self.origin.add(epoch, read);
         self.pending_bytes += held_bytes(&rows);
         self.pending.push(rows);
         self.measure();
@@ -168,10 +169,10 @@ impl Unfinished {
         Ok(())
     }
 
-    /// Makes the file as old as the oldest of those that it takes over.
-    pub(super) fn take_over_age(&mut self, file: &OpenFile) {
+    /// Makes the file as old as the oldest of those that it takes over, and made of what they were made of.
+    pub(super) fn take_over(&mut self, file: &OpenFile) {
         self.first_row_ms = self.first_row_ms.min(file.first_row_ms);
-        self.epochs = (self.epochs.0.min(file.epochs.0), self.epochs.1.max(file.epochs.1));
+        self.origin.merge(&file.origin);
     }
 
     fn encode(&mut self, rows: &RecordBatch) -> Result<()> {
@@ -267,7 +268,7 @@ impl Unfinished {
         Ok(OpenFile {
             partition: self.partition.clone(),
             first_row_ms: self.first_row_ms,
-            epochs: self.epochs,
+            origin: self.origin.clone(),
             rows: self.rows,
             prefix: self.prefix.clone(),
             parts: self.parts.clone(),
@@ -294,9 +295,9 @@ impl Unfinished {
     pub(super) fn close(mut self, output: &str, footer: &[(String, String)]) -> Result<StagedFile> {
         self.flush()?;
         let Paths { staged, published } = self.paths;
-        let (rows, bytes, crc32) = finish(self.writer, &staged, footer, self.epochs)?;
+        let (rows, bytes, crc32) = finish(self.writer, &staged, footer, &self.origin)?;
         let (output, partition) = (output.to_owned(), self.partition);
-        Ok(StagedFile { output, partition, staged, published, rows, bytes, crc32, epochs: self.epochs })
+        Ok(StagedFile { output, partition, staged, published, rows, bytes, crc32, origin: self.origin })
     }
 }
 
@@ -305,12 +306,11 @@ pub(super) fn finish(
     mut writer: SerializedFileWriter<CountedFile>,
     path: &Path,
     footer: &[(String, String)],
-    epochs: (u64, u64),
+    origin: &Origin,
 ) -> Result<(u64, u64, u32)> {
-    for (key, value) in footer {
+    for (key, value) in footer.iter().chain(&origin.footer()) {
         writer.append_key_value_metadata(KeyValue::new(key.clone(), value.clone()));
     }
-    writer.append_key_value_metadata(KeyValue::new(super::EPOCHS_KEY.to_owned(), format!("{}-{}", epochs.0, epochs.1)));
     let metadata = writer.finish().map_err(in_parquet("finish", path))?;
     let (bytes, crc32) = writer.inner_mut().sync().map_err(on_disk("sync", path))?;
     Ok((metadata.file_metadata().num_rows().unsigned_abs(), bytes, crc32))

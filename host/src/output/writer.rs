@@ -13,6 +13,7 @@ use parquet::schema::types::SchemaDescriptor;
 
 use super::encoding::{parquet_schema, properties};
 use super::merge::checksum;
+use super::origin::ReadRange;
 use super::partition::Partitioner;
 use super::spool::{Segment, read_footer, read_rows};
 use super::token::{OpenFile, Prefix, Prepared, StagedFile};
@@ -76,6 +77,8 @@ pub struct ParquetWriter {
     opened: u32,
     /// Rows written in this epoch.
     rows: u64,
+    /// The records that rows are made of now.
+    read: Option<ReadRange>,
     open: BTreeMap<String, Unfinished>,
     /// Full; they get their footer at the end of the epoch.
     full: Vec<Unfinished>,
@@ -114,6 +117,7 @@ impl ParquetWriter {
             epoch,
             opened: 0,
             rows: 0,
+            read: None,
             open: BTreeMap::new(),
             full: Vec::new(),
             early: Vec::new(),
@@ -152,6 +156,11 @@ impl ParquetWriter {
         self.footer = entries;
     }
 
+    /// Says which records the rows that come now are made of, for the footers.
+    pub fn set_read(&mut self, read: Option<ReadRange>) {
+        self.read = read;
+    }
+
     /// Splits rows by partition and adds them to the open files. Text may be plain or a dictionary, and differ from batch to
     /// batch.
     pub fn write(&mut self, batch: &RecordBatch, now_ms: i64) -> Result<()> {
@@ -171,7 +180,7 @@ impl ParquetWriter {
     fn append(&mut self, partition: &str, rows: RecordBatch, sample: &RecordBatch, now_ms: i64) -> Result<()> {
         self.open_file(partition, sample, now_ms)?;
         let Some(file) = self.open.get_mut(partition) else { return Ok(()) };
-        file.append(rows, self.epoch)?;
+        file.append(rows, self.epoch, self.read.as_ref())?;
         if file.group_bytes() >= self.limits.row_group_bytes || file.group_rows() >= self.limits.row_group_rows {
             file.flush()?;
         }
@@ -353,7 +362,7 @@ impl ParquetWriter {
         self.open_file(&file.partition, sample, file.first_row_ms)?;
         let message = "a file that was opened is not open";
         let reopened = self.open.get_mut(&file.partition).ok_or_else(|| Error::new(ErrorKind::Internal, message))?;
-        reopened.take_over_age(file);
+        reopened.take_over(file);
         Ok(reopened)
     }
 

@@ -8,4 +8,4 @@ mod worker;
 pub use counts::{Counts, OTHER, Reasons, UNREAD, each_reason};
 pub use phases::{Phases, Stopwatch, process_cpu_ns};
 pub use tree::{Readers, Tree};
-pub use worker::{Parts, Share, Worker};
+pub use worker::{Ending, Parts, Share, Worker};

@@ -3,6 +3,7 @@
 //! What it holds between two batches is either in an output (staged or in memory) or gone to a reject; so when all
 //! workers stand between two batches and have prepared, an epoch is whole.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,7 +18,7 @@ use crate::clock::Clock;
 use crate::decode::Decoder;
 use crate::dimension::{Dimension, Snapshot};
 use crate::error::{Error, ErrorKind, Result};
-use crate::output::{Closing, REJECTS, RejectSink, Sink, Staged};
+use crate::output::{Closing, Combine, REJECTS, ReadRange, RejectSink, Sink, Staged, Token};
 use crate::plan::{Place, Plan};
 use crate::record::{Batch, Records};
 use crate::source::{Positions, Ranges};
@@ -62,6 +63,39 @@ pub struct Share {
     pub phases: Phases,
 }
 
+/// Which files the end of an epoch closes.
+#[derive(Clone, Debug)]
+pub enum Ending {
+    /// Those that are full or too old, and by output those of the partitions that are due at another worker.
+    Due(Arc<BTreeMap<String, BTreeSet<String>>>),
+    /// All.
+    All,
+}
+
+impl Default for Ending {
+    fn default() -> Self {
+        Self::Due(Arc::default())
+    }
+}
+
+impl Ending {
+    /// The end of an epoch after the one that committed `tokens`.
+    pub fn due(combines: &BTreeMap<String, Combine>, tokens: &BTreeMap<String, Token>, now_ms: i64) -> Self {
+        let due = tokens.iter().filter_map(|(output, token)| {
+            let due = combines.get(output)?.due(token, now_ms);
+            (!due.is_empty()).then(|| (output.clone(), due))
+        });
+        Self::Due(Arc::new(due.collect()))
+    }
+
+    fn closing(&self, output: &str) -> Closing<'_> {
+        match self {
+            Self::Due(due) => due.get(output).map_or(Closing::Due, Closing::DueAnd),
+            Self::All => Closing::All,
+        }
+    }
+}
+
 impl Worker {
     /// A worker of a plan. `event_time` names, by source, the column that holds the time of the event, if it is decoded.
     pub fn new(
@@ -90,6 +124,9 @@ impl Worker {
     pub fn process(&mut self, source: usize, records: Records) -> Result<()> {
         let mut watch = Stopwatch::start();
         let records = Arc::new(records);
+        let read = ReadRange::of(&records);
+        let sinks = self.parts.outputs.iter_mut().chain([self.parts.rejects.sink()]);
+        sinks.for_each(|sink| sink.set_read(read.as_ref()));
         let decoded = self.parts.decoders[source].decode(&records)?;
         let name = self.plan.sources[source].name.clone();
         self.counts.add_read(&name, records.len() as u64);
@@ -206,12 +243,12 @@ impl Worker {
     }
 
     /// Ends the epoch: makes what was written durable and hands over what there is of it.
-    pub fn prepare(&mut self, closing: Closing<'_>) -> Result<Share> {
+    pub fn prepare(&mut self, ending: &Ending) -> Result<Share> {
         let mut watch = Stopwatch::start();
         let now_ms = self.clock.now_ms();
         let mut outputs = Vec::with_capacity(self.parts.outputs.len() + 1);
         for (planned, sink) in self.plan.outputs.iter().zip(&mut self.parts.outputs) {
-            outputs.push((planned.name.to_string(), sink.prepare(now_ms, closing)?));
+            outputs.push((planned.name.to_string(), sink.prepare(now_ms, ending.closing(&planned.name))?));
         }
         outputs.push((REJECTS.to_owned(), self.parts.rejects.prepare(now_ms)?));
         let counts = std::mem::take(&mut self.counts);

@@ -13,7 +13,7 @@ use crate::digest::digest;
 use crate::dimension::Dimension;
 use crate::disk::Disk;
 use crate::error::{Error, ErrorKind, Result};
-use crate::output::{Combine, Opening, REJECTS, RejectSink, Sink};
+use crate::output::{Combine, Opening, REJECTS, RejectSink, Sink, reject_settings};
 use crate::pipeline::Parts;
 use crate::plan::{self, Plan, Planned, Refused, Work};
 use crate::plugin::{Engine, Plugin};
@@ -94,18 +94,16 @@ impl Assembly {
     /// How the workers' files of each Parquet output become one token.
     pub fn combines(&self, stamp: &PlanStamp) -> BTreeMap<String, Combine> {
         let opening = self.opening(stamp, 0, 0);
-        let target = |output: &str| {
-            let named = self.pipeline.outputs.iter().find(|other| other.name.value == output);
-            named.and_then(|output| match &output.kind {
-                OutputKind::Parquet(parquet) => Some(parquet.target_file_bytes),
-                OutputKind::Kafka(_) => None,
-            })
+        let outputs = self.pipeline.outputs.iter().filter_map(|output| match &output.kind {
+            OutputKind::Parquet(settings) => Some((output.name.value.clone(), settings.clone())),
+            OutputKind::Kafka(_) => None,
+        });
+        let rejects = match &self.pipeline.rejects {
+            Rejects::File { path } => Some((REJECTS.to_owned(), reject_settings(path.clone()))),
+            Rejects::Kafka(_) => None,
         };
-        let combine = |(output, lake): (String, PathBuf)| {
-            let combine = Combine::new(&output, &lake, target(&output).unwrap_or(u64::MAX), &opening);
-            (output, combine)
-        };
-        lakes(&self.pipeline).into_iter().map(combine).collect()
+        let named = outputs.chain(rejects);
+        named.map(|(output, settings)| (output.clone(), Combine::new(&output, &settings, &opening))).collect()
     }
 
     /// What every file of a plan says in its footer.

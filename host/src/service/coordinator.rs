@@ -2,15 +2,17 @@
 //! between two epochs, in the same stop.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, bounded, never, select};
 
 use super::threads::{Event, Order, Replacement, WorkerThread};
+use crate::clock::Clock;
 use crate::commit::{CommitRecord, Epochs, PlanStamp};
 use crate::error::{Error, ErrorKind, Result};
-use crate::output::{Closing, Combine, Prepared, Staged, Token};
-use crate::pipeline::{Counts, Phases, Share, Stopwatch};
+use crate::output::{Combine, Prepared, Staged, Token};
+use crate::pipeline::{Counts, Ending, Phases, Share, Stopwatch};
 use crate::source::Positions;
 
 /// A checked plan with the parts of every worker, ready to take over.
@@ -70,6 +72,8 @@ pub struct Coordinator<'a> {
     pub interval: Duration,
     /// How the workers' files of each Parquet output become one token.
     pub combines: BTreeMap<String, Combine>,
+    /// For the age of files.
+    pub clock: Arc<dyn Clock>,
     /// Who watches.
     pub observer: &'a mut dyn Observer,
     /// CPU time by phase, of all workers and of the commits.
@@ -98,9 +102,9 @@ impl Coordinator<'_> {
     pub fn run(&mut self) -> Result<()> {
         loop {
             match self.wait()? {
-                Reason::Due => self.end_epoch(Closing::Due, Next::SamePlan)?,
-                Reason::AllAtEnd | Reason::Stop => return self.end_epoch(Closing::All, Next::End),
-                Reason::Swap(proposal) => self.end_epoch(Closing::All, Next::Swap(proposal))?,
+                Reason::Due => self.end_epoch(&self.due(), Next::SamePlan)?,
+                Reason::AllAtEnd | Reason::Stop => return self.end_epoch(&Ending::All, Next::End),
+                Reason::Swap(proposal) => self.end_epoch(&Ending::All, Next::Swap(proposal))?,
             }
         }
     }
@@ -127,9 +131,17 @@ impl Coordinator<'_> {
         Ok(Reason::AllAtEnd)
     }
 
-    fn end_epoch(&mut self, closing: Closing<'static>, next: Next) -> Result<()> {
+    /// By output the partitions of which a worker has a file that is too old by now.
+    fn due(&self) -> Ending {
+        match self.epochs.last() {
+            Some(last) => Ending::due(&self.combines, &last.outputs, self.clock.now_ms()),
+            None => Ending::default(),
+        }
+    }
+
+    fn end_epoch(&mut self, ending: &Ending, next: Next) -> Result<()> {
         let began = Instant::now();
-        self.workers.iter().try_for_each(|worker| worker.tell(Order::Prepare(closing)))?;
+        self.workers.iter().try_for_each(|worker| worker.tell(Order::Prepare(ending.clone())))?;
         let shares = self.collect()?;
         let mut watch = Stopwatch::start();
         let (mut read, outputs, counts) = self.merge(shares)?;

@@ -20,11 +20,11 @@ use super::swap::{Swapper, Watch, plugin_stages};
 use super::threads::{self, Start};
 use crate::clock::SystemClock;
 use crate::commit::{DataFolder, Epochs, Recovered, Settings, Step};
-use crate::config::{Pipeline, Problems};
+use crate::config::{OutputKind, Pipeline, Problems, Rejects};
 use crate::dimension::Dimension;
 use crate::disk::{Disk, RealDisk};
 use crate::error::{Error, ErrorKind, Result};
-use crate::output::{Token, settle};
+use crate::output::{REJECTS, Token, settle};
 use crate::pipeline::{Counts, Phases, Worker};
 use crate::plan::Plan;
 use crate::plugin::Engine;
@@ -92,6 +92,7 @@ pub fn run(pipeline: Pipeline, settings: &RunSettings, stop: &Receiver<()>) -> R
         disk,
         clock: Arc::new(SystemClock),
     });
+    warn_of_topics(&assembly.pipeline);
     let mut tally = Tally::start();
     let mut backoff = Duration::from_secs(1);
     loop {
@@ -110,6 +111,26 @@ pub fn run(pipeline: Pipeline, settings: &RunSettings, stop: &Receiver<()>) -> R
             }
             Err(failure) => return Err(failure),
         }
+    }
+}
+
+/// Says which outputs may get a row twice.
+fn warn_of_topics(pipeline: &Pipeline) {
+    let outputs = pipeline.outputs.iter().filter_map(|output| match &output.kind {
+        OutputKind::Kafka(topic) => Some((output.name.value.as_str(), topic)),
+        OutputKind::Parquet(_) => None,
+    });
+    let rejects = match &pipeline.rejects {
+        Rejects::Kafka(topic) => Some((REJECTS, topic)),
+        Rejects::File { .. } => None,
+    };
+    for (output, settings) in outputs.chain(rejects) {
+        let topic = &settings.topic.value;
+        tracing::warn!(
+            output,
+            topic,
+            "rows reach this topic at least once: after a crash or a lost broker some come again"
+        );
     }
 }
 
@@ -151,6 +172,7 @@ fn run_once(
         epochs,
         stamp,
         interval: pipeline.epoch.interval,
+        clock: Arc::clone(&assembly.clock),
         combines,
         observer: &mut observer,
         phases: Phases::default(),

@@ -7,8 +7,9 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
-use crossbeam_channel::{Receiver, Sender, unbounded};
+use crossbeam_channel::{Receiver, Sender, after, never, unbounded};
 use notify::{RecursiveMode, Watcher};
 
 use super::assembly::{Assembly, Plugins};
@@ -50,15 +51,20 @@ impl Watch {
         Ok(Self { changes, _watcher: watcher })
     }
 
-    /// Waits for changes and returns the paths that changed; none when the watch is over.
-    fn next(&self, stop: &Receiver<()>) -> Option<BTreeSet<PathBuf>> {
+    /// Waits for changes, at most as long as `patience` if there is one, and returns the paths that changed; none when the
+    /// watch is over.
+    fn next(&self, patience: Option<Duration>, stop: &Receiver<()>) -> Option<BTreeSet<PathBuf>> {
         let first = crossbeam_channel::select! {
-            recv(self.changes) -> path => path.ok()?,
+            recv(self.changes) -> path => Some(path.ok()?),
+            recv(patience.map_or_else(never, after)) -> _ => None,
             recv(stop) -> _ => return None,
         };
-        Some(std::iter::once(first).chain(self.changes.try_iter()).collect())
+        Some(first.into_iter().chain(self.changes.try_iter()).collect())
     }
 }
+
+/// Time between two looks at a table's file that is being changed: it is loaded when two looks show the same.
+const SETTLES_AFTER: Duration = Duration::from_millis(200);
 
 /// Proposes plans for changed plugins, and reloads changed dimensions.
 pub struct Swapper {
@@ -68,12 +74,14 @@ pub struct Swapper {
     live: Plugins,
     /// Compiled candidates that did not fit the plan, by stage.
     waiting: Plugins,
+    /// Files of tables that are to be looked at again.
+    unsettled: BTreeSet<PathBuf>,
 }
 
 impl Swapper {
     /// Starts from the plan that runs and its plugins.
     pub fn new(assembly: Arc<Assembly>, requests: Sender<Request>, plan: Arc<Plan>, live: Plugins) -> Self {
-        Self { assembly, requests, plan, live, waiting: Plugins::new() }
+        Self { assembly, requests, plan, live, waiting: Plugins::new(), unsettled: BTreeSet::new() }
     }
 
     /// The files that this watches: absolute.
@@ -85,7 +93,9 @@ impl Swapper {
 
     /// Works until `stop` is dropped.
     pub fn run(mut self, watch: &Watch, stop: &Receiver<()>) {
-        while let Some(changed) = watch.next(stop) {
+        loop {
+            let patience = (!self.unsettled.is_empty()).then_some(SETTLES_AFTER);
+            let Some(changed) = watch.next(patience, stop) else { return };
             self.reload_dimensions(&changed);
             let stages: Vec<String> = plugin_stages(&self.assembly)
                 .filter(|(_, plugin)| changed.contains(&plugin.file.value))
@@ -98,18 +108,30 @@ impl Swapper {
         }
     }
 
-    fn reload_dimensions(&self, changed: &BTreeSet<PathBuf>) {
-        for (settings, table) in self.assembly.pipeline.dimensions.iter().zip(self.assembly.tables.iter()) {
-            if !changed.contains(&settings.path.value) {
+    /// Looks at the tables whose files changed, or were not settled at the last look.
+    fn reload_dimensions(&mut self, changed: &BTreeSet<PathBuf>) {
+        let assembly = Arc::clone(&self.assembly);
+        for (settings, table) in assembly.pipeline.dimensions.iter().zip(assembly.tables.iter()) {
+            let path = &settings.path.value;
+            let was_unsettled = self.unsettled.remove(path);
+            if !was_unsettled && !changed.contains(path) {
                 continue;
             }
+            let dimension = settings.name.value.as_str();
             match table.reload_if_changed() {
-                Ok(Reload::Unchanged) => {}
-                Ok(reload) => tracing::info!(dimension = settings.name.value, ?reload, "dimension reloaded"),
+                Ok(Reload::Unchanged) => continue,
+                Ok(Reload::Changing) => {}
+                Ok(Reload::Loaded { generation, rows }) => {
+                    tracing::info!(dimension, generation, rows, "dimension reloaded: lookups see its rows from now on");
+                }
+                Ok(Reload::MadeResident) => tracing::info!(dimension, "dimension: it fits its memory by now"),
                 Err(error) => {
-                    tracing::warn!(dimension = settings.name.value, %error, "dimension not reloaded: the rows before go on")
+                    tracing::warn!(dimension, %error, "dimension not reloaded: the rows before go on");
+                    continue;
                 }
             }
+            // Also after a load: with the old rows gone there may be room for the new ones in memory.
+            self.unsettled.insert(path.clone());
         }
     }
 

@@ -9,8 +9,7 @@ use crossbeam_channel::{Receiver, Sender, TryRecvError, bounded};
 
 use crate::config::BatchSettings;
 use crate::error::{Error, ErrorKind, Result};
-use crate::output::Closing;
-use crate::pipeline::{Parts, Share, Stopwatch, Worker};
+use crate::pipeline::{Ending, Parts, Share, Stopwatch, Worker};
 use crate::plan::Plan;
 use crate::source::{Read, Reader};
 
@@ -20,7 +19,7 @@ const READ_WAIT: Duration = Duration::from_millis(20);
 /// What a worker is told.
 pub enum Order {
     /// Stop between two batches and prepare.
-    Prepare(Closing<'static>),
+    Prepare(Ending),
     /// The commit is made: go on.
     Go {
         /// The epoch that begins now.
@@ -130,8 +129,8 @@ fn work(mut start: Start, orders: &Receiver<Order>) -> Result<()> {
             orders.try_recv()
         };
         match order {
-            Ok(Order::Prepare(closing)) => {
-                let share = start.worker.prepare(closing)?;
+            Ok(Order::Prepare(ending)) => {
+                let share = start.worker.prepare(&ending)?;
                 tell(&start, Event::Prepared(Box::new(share)))?;
                 told_pressure = false;
                 match orders.recv() {

@@ -17,10 +17,8 @@ fn a_key_that_stands_twice_is_refused_by_name() {
     bench.write("id,country,plan\n7,SE,free\n1,,pro\n7,DE,free\n1,,pro\n7,,pro\n");
     let error = bench.refused();
     assert_eq!(error.kind(), ErrorKind::Input);
-    assert_eq!(
-        error.message(),
-        "dimension \"users\": 3 rows have a key that stands there already: 1 (rows 2 and 4), 7 (rows 1 and 3), 7 (rows 1 and 5)"
-    );
+    let keys = "3 rows have a key that stands there already: 1 (rows 2 and 4), 7 (rows 1 and 3), 7 (rows 1 and 5)";
+    assert_eq!(error.message(), format!("dimension \"users\": {}: {keys}", bench.file().display()));
     assert!(bench.lies_there().is_empty(), "nothing is left of a refused load");
 }
 
