@@ -1,6 +1,8 @@
 //! The command line. Results go to stdout, everything else to stderr; exit codes: 0 done, 1 failed, 2 wrong usage.
 
 mod check;
+mod columns;
+mod explain;
 mod infer;
 mod plugin;
 mod preview;
@@ -58,6 +60,8 @@ enum Command {
     Infer(infer::Infer),
     /// Show rows after each stage as tables; commits nothing, joins no consumer group.
     Preview(preview::Preview),
+    /// Say what made a Parquet file: records, epochs, plan, plugins and their config.
+    Explain(explain::Explain),
     /// Build and inspect plugins.
     #[command(subcommand)]
     Plugin(plugin::Plugin),
@@ -132,6 +136,7 @@ pub fn main() -> ExitCode {
         Command::Check(command) => command.run(),
         Command::Infer(command) => command.run(),
         Command::Preview(command) => command.run(),
+        Command::Explain(command) => command.run(),
         Command::Plugin(command) => command.run(),
         Command::Generate(Generate::Clicks(settings)) => generate_clicks(settings),
     };

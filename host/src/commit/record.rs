@@ -48,6 +48,9 @@ pub struct PlanStamp {
     pub fingerprint: String,
     /// Stage -> digest of its plugin.
     pub digests: BTreeMap<String, String>,
+    /// Stage -> config of its plugin, as the pipeline file has it.
+    #[serde(default)]
+    pub config: BTreeMap<String, serde_json::Value>,
 }
 
 /// JSON has no maps with keys of two parts.
