@@ -134,6 +134,7 @@ fn worker(number: usize, opening: &Opening, clock: &Arc<dyn Clock>) -> Result<Wo
         stages: Vec::new(),
         outputs: vec![Sink::open(&plan.outputs[0], &OutputKind::Parquet(parquet(lake())), &opening)?],
         rejects: RejectSink::to_files("crash", Path::new("/lake/rejects"), BTreeMap::new(), &opening)?,
+        taps: Vec::new(),
     };
     Ok(Worker::new(plan, vec![None], parts, Arc::default(), Arc::clone(clock)))
 }
@@ -171,7 +172,7 @@ fn live(disk: &Arc<MemoryDisk>, incarnation: u64) -> Result<Counts> {
     let clock: Arc<ManualClock> = Arc::new(ManualClock::new(1_000_000));
     let host = Host { id: "0badcafe".to_owned(), incarnation };
     let shared: Arc<dyn Disk> = disk.clone();
-    let stamp = PlanStamp { number: 1, fingerprint: "one".to_owned(), digests: BTreeMap::new() };
+    let stamp = PlanStamp { number: 1, fingerprint: "one".to_owned(), ..PlanStamp::default() };
     let settings = Settings {
         disk: Arc::clone(&shared),
         clock: clock.clone(),

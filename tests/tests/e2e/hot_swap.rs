@@ -170,6 +170,14 @@ impl Growing {
         self.folder.path().join("tag.wasm")
     }
 
+    fn ids(&self) -> Vec<i64> {
+        read_lake(&self.folder.path().join("lake"))
+            .0
+            .into_iter()
+            .flat_map(|(id, times)| vec![id; times as usize])
+            .collect()
+    }
+
     fn versions(&self) -> BTreeSet<String> {
         read_lake(&self.folder.path().join("lake")).1.into_values().flatten().collect()
     }
@@ -240,4 +248,69 @@ fn a_pinned_plugin_is_the_only_one_that_runs() {
     let mut run = millstream();
     let output = succeed(run.arg("run").arg(&growing.pipeline).args(["--until-caught-up", "--set", &pin]));
     assert!(text(&output.stdout).contains("conserved"), "{}", text(&output.stdout));
+}
+
+#[test]
+fn a_version_that_does_worse_beside_the_stream_is_held() {
+    let growing = Growing::new();
+    let mut host = growing.start();
+    (1..5).for_each(|id| growing.add(&mut host, id));
+    put(&growing.plugin(), &version(9001));
+    let said = host.wait_for("swap: held");
+    assert!(said.contains("it rejects 100.0%, what runs 0.0%") && said.contains("stage accept"), "{said}");
+    put(&growing.plugin(), &version(8001));
+    let said = host.wait_for("swap: held");
+    assert!(said.contains("it rejects 100.0%"), "{said}");
+    growing.add(&mut host, 5);
+    // A good one goes in, whatever waits.
+    put(&growing.plugin(), &version(2));
+    host.wait_for("swap: in place");
+    growing.add(&mut host, 6);
+    host.finish();
+    assert_eq!(growing.versions(), BTreeSet::from(["version-0001".to_owned(), "version-0002".to_owned()]));
+}
+
+#[test]
+fn a_version_that_fails_its_probation_leaves_nothing_in_the_lake() {
+    for (bad, why) in [(9001, "rejected 100.0% of the rows"), (8001, "rejected 100.0% of the rows")] {
+        let growing = Growing::new();
+        let mut host = growing.start();
+        // No row was seen yet, so nothing can be tried beside the stream.
+        put(&growing.plugin(), &version(bad));
+        host.wait_for("swap: in place");
+        let rows: String = (1..101).map(|id| format!("{{\"id\":{id}}}\n")).collect();
+        fs::write(growing.folder.path().join("rows.jsonl"), rows).unwrap();
+        let said = host.wait_for("swap: failed its probation");
+        assert!(said.contains(why), "{said}");
+        host.wait_for("read=100 out=100");
+        // It does not come back by itself, not even by a restart.
+        host.finish();
+        let mut host = growing.start();
+        growing.add(&mut host, 101);
+        host.finish();
+        assert_eq!(growing.versions(), BTreeSet::from(["version-0001".to_owned()]));
+        assert_eq!(growing.ids(), (1..102).collect::<Vec<_>>(), "every row is there once");
+        let rejects = fs::read_dir(growing.folder.path().join("state/rejects")).unwrap();
+        let files = rejects.filter(|entry| entry.as_ref().unwrap().path().extension().is_some());
+        assert_eq!(files.count(), 0, "nothing was rejected");
+    }
+}
+
+#[test]
+fn with_manual_swaps_nothing_takes_over_by_itself() {
+    let growing = Growing::new();
+    let path = growing.folder.path().join("tag.toml");
+    let text = fs::read_to_string(&path).unwrap();
+    fs::write(&path, text.replace("tag.wasm\" }", "tag.wasm\" }\nswap = \"manual\"")).unwrap();
+    let mut host = growing.start();
+    growing.add(&mut host, 1);
+    put(&growing.plugin(), &version(2));
+    host.wait_for("swap: held");
+    growing.add(&mut host, 2);
+    host.finish();
+    let mut host = growing.start();
+    host.wait_for("swap: held");
+    growing.add(&mut host, 3);
+    host.finish();
+    assert_eq!(growing.versions(), BTreeSet::from(["version-0001".to_owned()]));
 }
