@@ -2,3 +2,4 @@
 
 pub mod host;
 pub mod kafka;
+pub mod tag;

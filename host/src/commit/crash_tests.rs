@@ -134,6 +134,7 @@ fn worker(number: usize, opening: &Opening, clock: &Arc<dyn Clock>) -> Result<Wo
         stages: Vec::new(),
         outputs: vec![Sink::open(&plan.outputs[0], &OutputKind::Parquet(parquet(lake())), &opening)?],
         rejects: RejectSink::to_files("crash", Path::new("/lake/rejects"), BTreeMap::new(), &opening)?,
+        taps: Vec::new(),
     };
     Ok(Worker::new(plan, vec![None], parts, Arc::default(), Arc::clone(clock)))
 }

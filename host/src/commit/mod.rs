@@ -25,4 +25,4 @@ mod record;
 
 pub use epochs::{Epochs, Recovered, Settings, Step, staging_folder};
 pub use folder::{DataFolder, Host};
-pub use record::{CommitRecord, PlanStamp};
+pub use record::{CommitRecord, ConfigChange, PlanStamp};

@@ -48,9 +48,21 @@ pub struct PlanStamp {
     pub fingerprint: String,
     /// Stage -> digest of its plugin.
     pub digests: BTreeMap<String, String>,
-    /// Stage -> config of its plugin, as the pipeline file has it.
+    /// Stage -> the config that its plugin runs with, secrets not resolved: what footers say.
     #[serde(default)]
-    pub config: BTreeMap<String, serde_json::Value>,
+    pub in_use: BTreeMap<String, serde_json::Value>,
+    /// Stage -> the config that was put in place of the pipeline file's.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub configs: BTreeMap<String, ConfigChange>,
+}
+
+/// A stage's config that was changed while the pipeline ran. It holds as long as the pipeline file's stays as it was.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConfigChange {
+    /// The config, secrets not resolved.
+    pub config: serde_json::Value,
+    /// What the pipeline file said when it was changed.
+    pub instead_of: serde_json::Value,
 }
 
 /// JSON has no maps with keys of two parts.

@@ -32,8 +32,9 @@ pub(super) const DIMENSION: Section =
 pub(super) const DIMENSION_FILE: Section =
     Section { path: "dimension.NAME.file", keys: &["path", "key", "duplicates"] };
 pub(super) const STAGE: Section =
-    Section { path: "stage", keys: &["name", "from", "plugin", "config", "lookup", "limits"] };
+    Section { path: "stage", keys: &["name", "from", "plugin", "config", "lookup", "limits", "swap"] };
 pub(super) const PLUGIN: Section = Section { path: "stage.plugin", keys: &["file", "rename", "tables", "sha256"] };
+pub(super) const SWAP: Section = Section { path: "stage.swap", keys: &["decision", "rejected", "slower", "probation"] };
 pub(super) const LOOKUP: Section = Section { path: "stage.lookup", keys: &["table", "key", "add", "missing"] };
 pub(super) const LIMITS: Section =
     Section { path: "stage.limits", keys: &["memory", "deadline", "rejected", "trap_calls"] };
@@ -50,7 +51,7 @@ pub(super) const REJECTS_KAFKA: Section =
     Section { path: "rejects.kafka", keys: &["brokers", "topic", "properties_file", "properties"] };
 
 /// All of them.
-pub(super) const SECTIONS: [&Section; 20] = [
+pub(super) const SECTIONS: [&Section; 21] = [
     &TOP,
     &EPOCH,
     &BATCH,
@@ -65,6 +66,7 @@ pub(super) const SECTIONS: [&Section; 20] = [
     &PLUGIN,
     &LOOKUP,
     &LIMITS,
+    &SWAP,
     &OUTPUT,
     &PARQUET,
     &OUTPUT_KAFKA,

@@ -17,6 +17,7 @@ mod reader;
 mod set;
 mod source;
 mod stage;
+mod swap;
 mod units;
 
 #[cfg(test)]

@@ -238,6 +238,30 @@ pub struct PluginStage {
     pub sha256: Option<Located<String>>,
     /// `config` as a JSON object; `{}` when absent.
     pub config: Located<serde_json::Value>,
+    /// `swap`
+    pub swap: Swap,
+}
+
+/// How a changed plugin or config takes over.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Swap {
+    /// `decision`: who decides; by default the thresholds below.
+    pub decision: Decision,
+    /// `rejected`: the share of rows (0 to 1) that it may reject beyond what the plugin before does; by default 0.01.
+    pub rejected: f64,
+    /// `slower`: how many times as long a row may take; by default 3.
+    pub slower: u32,
+    /// `probation`: the least time that its first epoch is held open; by default as long as any epoch.
+    pub probation: Duration,
+}
+
+/// Who lets a candidate take over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Decision {
+    /// Within the thresholds it takes over by itself.
+    Auto,
+    /// A person accepts it.
+    Manual,
 }
 
 /// A native lookup.

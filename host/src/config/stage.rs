@@ -10,7 +10,7 @@ use super::document::{Node, Table, Value};
 use super::keys::{Field, Keys, LIMITS, LOOKUP, PLUGIN, STAGE};
 use super::problem::Problem;
 use super::reader::Reader;
-use super::{Limits, Located, LookupStage, Missing, PluginStage, Stage, StageKind, units};
+use super::{Limits, Located, LookupStage, Missing, PluginStage, Stage, StageKind, Swap, units};
 
 const MEMORY_BYTES: RangeInclusive<u64> = 1 << 20..=4 << 30;
 const DEADLINE: RangeInclusive<Duration> = Duration::from_millis(10)..=Duration::from_secs(600);
@@ -43,15 +43,17 @@ pub(super) fn stage(reader: &mut Reader<'_>, node: &Node) -> Option<Stage> {
     let from = keys.optional(reader, "from", None, |reader, field| reader.string(field, "\"source.clicks\"").map(Some));
     let config = keys.take("config");
     let limits = keys.take("limits");
+    let swap = keys.take("swap");
     let either = format!("write {PLUGIN_EXAMPLE}, or {LOOKUP_EXAMPLE}");
     let (kind, limits) = match keys.one_of(reader, ["plugin", "lookup"], &either) {
         Some(("plugin", field)) => {
             let config = config_of(reader, config.as_ref());
-            let plugin = plugin(reader, &field, config);
+            let swap = super::swap::swap(reader, swap.as_ref());
+            let plugin = plugin(reader, &field, config, swap);
             (plugin.map(StageKind::Plugin), read_limits(reader, limits.as_ref(), true))
         }
         Some((_, field)) => {
-            if let Some(config) = &config {
+            for config in [&config, &swap].into_iter().flatten() {
                 let problem = Problem::error(format!("`{}` is there, but a lookup takes none", config.path));
                 reader.problems.push(config.key_at.mark(problem, "for plugins only").help("take it away"));
             }
@@ -67,6 +69,7 @@ fn plugin(
     reader: &mut Reader<'_>,
     field: &Field<'_>,
     config: Option<Located<serde_json::Value>>,
+    swap: Option<Swap>,
 ) -> Option<PluginStage> {
     let mut keys = Keys::of(reader, field, &PLUGIN, "{ file = \"plugins/clean.wasm\" }")?;
     let example = "\"plugins/clean.wasm\"";
@@ -90,7 +93,7 @@ fn plugin(
         Some(Some(digest))
     });
     keys.finish(reader);
-    Some(PluginStage { file: file?, rename: rename?, tables: tables?, sha256: sha256?, config: config? })
+    Some(PluginStage { file: file?, rename: rename?, tables: tables?, sha256: sha256?, config: config?, swap: swap? })
 }
 
 /// Names with names: `{ os = "device_os" }`.

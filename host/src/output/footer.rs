@@ -30,7 +30,7 @@ pub fn footer_entries(pipeline: &str, host: &Host, stamp: &PlanStamp) -> Vec<(St
         (PLAN_KEY, stamp.number.to_string()),
         (FINGERPRINT_KEY, stamp.fingerprint.clone()),
         (STAGES_KEY, serde_json::json!(stamp.digests).to_string()),
-        (CONFIG_KEY, serde_json::json!(stamp.config).to_string()),
+        (CONFIG_KEY, serde_json::json!(stamp.in_use).to_string()),
     ]
     .map(|(key, value)| (key.to_owned(), value))
     .to_vec()
@@ -202,7 +202,8 @@ mod tests {
             number: 3,
             fingerprint: "f1".into(),
             digests: BTreeMap::from([("clean".into(), "d1".into())]),
-            config: BTreeMap::from([("clean".into(), serde_json::json!({ "key": { "secret": "SALT" } }))]),
+            in_use: BTreeMap::from([("clean".into(), serde_json::json!({ "key": { "secret": "SALT" } }))]),
+            ..PlanStamp::default()
         };
         let mut origin = Origin::default();
         let partition = Partition { source: "clicks".into(), key: "0".into() };
@@ -214,7 +215,7 @@ mod tests {
         assert_eq!(explained.pipeline.as_deref(), Some("shop"));
         assert_eq!((explained.host, explained.incarnation), (Some(host.id), Some(2)));
         assert_eq!((explained.plan, explained.fingerprint.as_deref()), (Some(3), Some("f1")));
-        assert_eq!((explained.stages, explained.config), (Some(stamp.digests), Some(stamp.config)));
+        assert_eq!((explained.stages, explained.config), (Some(stamp.digests), Some(stamp.in_use)));
         assert_eq!(explained.epochs, Some((7, 7)));
         let range = RecordRange { source: "clicks".into(), partition: "0".into(), first: 10, end: 30 };
         assert_eq!(explained.read, Some(vec![range]));

@@ -42,6 +42,12 @@ const POLL_ROWS: usize = 1024;
 /// How long the brokers may take to answer at the start.
 const START_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// librdkafka's `message.max.bytes`, and brokers' too but for some bytes.
+const MESSAGE_BYTES: usize = 1_000_000;
+
+/// What a message has beside its value, generously.
+const MESSAGE_OVERHEAD_BYTES: usize = 1024;
+
 const DEFAULTS: &[(&str, &str)] = &[
     ("compression.codec", "lz4"),
     ("linger.ms", "20"),
@@ -112,6 +118,7 @@ pub struct KafkaWriter {
     producer: BaseProducer<Context>,
     delivered: Arc<Delivered>,
     written_rows: u64,
+    most_value_bytes: usize,
 }
 
 impl KafkaWriter {
@@ -128,12 +135,14 @@ impl KafkaWriter {
             })?),
         };
         let config = configure(&owner, &brokers, &settings.properties, DEFAULTS, FIXED)?;
+        let most_bytes = config.get("message.max.bytes").and_then(|bytes| bytes.parse().ok()).unwrap_or(MESSAGE_BYTES);
+        let most_value_bytes = usize::saturating_sub(most_bytes, MESSAGE_OVERHEAD_BYTES);
         let delivered = Arc::<Delivered>::default();
         let context = Context { log: ClientLog::new(owner.clone()), delivered: delivered.clone() };
         let producer: BaseProducer<_> =
             config.create_with_context(context).map_err(|error| not_created(&owner, error))?;
         let topic = settings.topic.value.clone();
-        let writer = Self { owner, brokers, topic, key, producer, delivered, written_rows: 0 };
+        let writer = Self { owner, brokers, topic, key, producer, delivered, written_rows: 0, most_value_bytes };
         writer.check_topic()?;
         Ok(writer)
     }
@@ -188,6 +197,19 @@ impl KafkaWriter {
         self.producer.poll(Duration::ZERO);
         self.written_rows += batch.num_rows() as u64;
         self.check_failed()
+    }
+
+    /// Hands values to the producer as they are; waits while its queue is full.
+    pub fn write_values(&mut self, values: &[String]) -> Result<()> {
+        values.iter().try_for_each(|value| self.send(None, value.as_bytes()))?;
+        self.producer.poll(Duration::ZERO);
+        self.written_rows += values.len() as u64;
+        self.check_failed()
+    }
+
+    /// The longest value that the producer takes.
+    pub fn most_value_bytes(&self) -> usize {
+        self.most_value_bytes
     }
 
     fn send(&self, key: Option<&[u8]>, value: &[u8]) -> Result<()> {

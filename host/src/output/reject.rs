@@ -268,12 +268,29 @@ pub(super) fn with_offset_zone(data_type: &DataType) -> DataType {
 }
 
 /// Rejects for a topic: one JSON object a row, with the same names as the columns. Original bytes that are not UTF-8 stand
-/// as `record_key_hex` and `record_value_hex`; `record_timestamp` is in milliseconds.
-pub fn reject_json(rejects: &RecordBatch) -> Vec<String> {
-    (0..rejects.num_rows()).map(|row| reject_object(rejects, row).to_string()).collect()
+/// as `record_key_hex` and `record_value_hex`; `record_timestamp` is in milliseconds. What would be longer than
+/// `most_bytes` goes without the record and its row: the detail says so, and the position says where the record is.
+pub fn reject_json(rejects: &RecordBatch, most_bytes: usize) -> Vec<String> {
+    let text = |row| {
+        let mut object = reject_object(rejects, row);
+        let text = Value::Object(object.clone()).to_string();
+        if text.len() <= most_bytes {
+            return text;
+        }
+        for name in ["record_value", "record_value_hex", "record_key", "record_key_hex", "headers", "row"] {
+            object.remove(name);
+        }
+        let detail = object.get("detail").and_then(Value::as_str).unwrap_or_default();
+        let detail: String = detail.chars().take(most_bytes / 16).collect();
+        let note =
+            format!("{detail} (the record is left out: with it this is longer than the topic's {most_bytes} bytes)");
+        object.insert("detail".to_owned(), note.into());
+        Value::Object(object).to_string()
+    };
+    (0..rejects.num_rows()).map(text).collect()
 }
 
-fn reject_object(rejects: &RecordBatch, row: usize) -> Value {
+fn reject_object(rejects: &RecordBatch, row: usize) -> Map<String, Value> {
     let mut object = Map::new();
     for (field, column) in rejects.schema().fields().iter().zip(rejects.columns()) {
         let name = field.name();
@@ -293,7 +310,7 @@ fn reject_object(rejects: &RecordBatch, row: usize) -> Value {
         };
         object.insert(name.clone(), value);
     }
-    Value::Object(object)
+    object
 }
 
 #[cfg(test)]
@@ -339,7 +356,7 @@ mod tests {
             r#"{"pipeline":"p","stage":null,"digest":null,"reason":"not_json","detail":"detail of 1","source":"clicks","partition":"3","offset":12,"record_timestamp":2000,"record_key":null,"record_value_hex":"ff00","headers":"[]","row":null}"#,
             r#"{"pipeline":"p","stage":null,"digest":null,"reason":"x","detail":"detail of 2","source":"clicks","partition":"3","offset":15,"record_timestamp":3000,"record_key_hex":"fe","record_value":null,"headers":"[{\"name\":\"empty\",\"value\":null}]","row":null}"#,
         ];
-        assert_eq!(reject_json(&rejects[0]), expected);
+        assert_eq!(reject_json(&rejects[0], 1 << 20), expected);
     }
 
     #[test]
@@ -376,6 +393,21 @@ mod tests {
     }
 
     #[test]
+    fn what_is_too_long_for_a_topic_goes_without_its_record_and_says_so() {
+        let records = Records {
+            payload: Payload::Bytes(BinaryArray::from(vec![vec![b'x'; 5_000].as_slice(), b"y"])),
+            ..records().as_ref().clone()
+        };
+        let rejects =
+            reject_records("p", &Arc::new(records), &[refusal(0, "not_json"), refusal(1, "not_json")]).unwrap();
+        let lines = reject_json(&rejects[0], 4_000);
+        let [long, short]: [Value; 2] = [0, 1].map(|at| serde_json::from_str(&lines[at]).unwrap());
+        assert!(lines[0].len() < 4_000 && long["record_value"].is_null() && long["offset"] == 10);
+        assert!(long["detail"].as_str().unwrap().contains("longer than the topic's 4000 bytes"), "{long}");
+        assert_eq!((&short["record_value"], &short["detail"]), (&"y".into(), &"detail of 1".into()));
+    }
+
+    #[test]
     fn a_columnar_source_gives_its_row_as_json() {
         let columns = RecordBatch::try_from_iter([
             ("a", Arc::new(Int32Array::from(vec![1, 2])) as ArrayRef),
@@ -390,7 +422,7 @@ mod tests {
             ..records().as_ref().clone()
         };
         let rejects = reject_records("p", &Arc::new(records), &[refusal(1, "out_of_range")]).unwrap();
-        let object: Value = serde_json::from_str(&reject_json(&rejects[0])[0]).unwrap();
+        let object: Value = serde_json::from_str(&reject_json(&rejects[0], 1 << 20)[0]).unwrap();
         assert_eq!(object["record_value"], r#"{"a":2,"s":"y"}"#);
         assert!(object["record_timestamp"].is_null() && object["headers"].is_null());
     }

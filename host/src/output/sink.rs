@@ -9,7 +9,7 @@ use arrow::array::RecordBatch;
 use serde::{Deserialize, Serialize};
 
 use super::kafka::KafkaWriter;
-use super::reject::{RefusedBy, reject_columns, reject_records, reject_rows, reject_settings};
+use super::reject::{RefusedBy, reject_columns, reject_json, reject_records, reject_rows, reject_settings};
 use super::{Closing, Limits, ParquetWriter, Place, Prepared, ReadRange, StagedFile, merge_tails, obsolete};
 use crate::commit::Host;
 use crate::config::{OutputKind, ParquetOutput, Pipeline, Rejects};
@@ -187,7 +187,14 @@ impl RejectSink {
     /// Keeps records that the decoder refused.
     pub fn refuse_records(&mut self, records: &Arc<Records>, refused: &[Refusal], now_ms: i64) -> Result<()> {
         let blocks = reject_records(&self.pipeline, records, refused)?;
-        blocks.iter().try_for_each(|rows| self.sink.write(rows, now_ms))
+        blocks.iter().try_for_each(|rows| self.write(rows, now_ms))
+    }
+
+    fn write(&mut self, rows: &RecordBatch, now_ms: i64) -> Result<()> {
+        match &mut self.sink {
+            Sink::Parquet(writer) => writer.write(rows, now_ms),
+            Sink::Kafka { writer, .. } => writer.write_values(&reject_json(rows, writer.most_value_bytes())),
+        }
     }
 
     /// Keeps rows that a stage refused.
@@ -198,7 +205,7 @@ impl RejectSink {
         };
         let by = RefusedBy { stage: &stage.name, digest };
         let blocks = reject_rows(&self.pipeline, by, batch, refused)?;
-        blocks.iter().try_for_each(|rows| self.sink.write(rows, now_ms))
+        blocks.iter().try_for_each(|rows| self.write(rows, now_ms))
     }
 
     /// The sink behind it.

@@ -13,6 +13,7 @@ use arrow::datatypes::{DataType, Int64Type, TimeUnit};
 
 use super::counts::{Counts, UNREAD};
 use super::phases::{Phases, Stopwatch};
+use super::tap::{Sample, Tap};
 use super::tree::Tree;
 use crate::clock::Clock;
 use crate::decode::Decoder;
@@ -34,6 +35,8 @@ pub struct Parts {
     pub outputs: Vec<Sink>,
     /// Where refused rows go.
     pub rejects: RejectSink,
+    /// By stage of the plan.
+    pub taps: Vec<Arc<Tap>>,
 }
 
 /// One worker, without its thread.
@@ -173,6 +176,7 @@ impl Worker {
         let elapsed = self.elapsed();
         let Applied { kept, routes, rejects, filtered, multiplied } =
             self.parts.stages[stage].apply(batch, tables, now_ms, elapsed)?;
+        self.parts.taps[stage].offer(Sample { columns: batch.columns.clone(), now_ms }, &rejects);
         let planned = &self.plan.stages[stage];
         self.counts.multiplied += multiplied;
         for left_out in &filtered {

@@ -14,14 +14,13 @@ use crate::dimension::Dimension;
 use crate::disk::Disk;
 use crate::error::{Error, ErrorKind, Result};
 use crate::output::{Combine, Opening, REJECTS, RejectSink, Sink, footer_entries, reject_settings};
-use crate::pipeline::Parts;
+use crate::pipeline::{Parts, Taps};
 use crate::plan::{self, Plan, Planned, Refused, Work};
 use crate::plugin::{Engine, Plugin};
 
+use super::life::History;
+use super::logic::{Logic, plugin_stages};
 use super::store::PluginStore;
-
-/// Compiled plugins by stage.
-pub type Plugins = BTreeMap<String, Arc<Plugin>>;
 
 /// Everything of a pipeline that outlives a plan.
 pub struct Assembly {
@@ -39,6 +38,10 @@ pub struct Assembly {
     pub disk: Arc<dyn Disk>,
     /// The time.
     pub clock: Arc<dyn Clock>,
+    /// What the stages have just seen.
+    pub taps: Taps,
+    /// What became of the plugins so far.
+    pub history: History,
 }
 
 impl Assembly {
@@ -49,16 +52,16 @@ impl Assembly {
         Ok(plugin)
     }
 
-    /// The plan of these plugins.
-    pub fn plan(&self, plugins: &Plugins, number: u64) -> Result<Plan, Problems> {
+    /// The plan of this logic.
+    pub fn plan(&self, logic: &Logic, number: u64) -> Result<Plan, Problems> {
         let tables: Vec<Table> = self.tables.iter().map(|table| table.table().clone()).collect();
-        Ok(build_plan(&self.pipeline, &tables, plugins, number)?.plan)
+        Ok(build_plan(&logic.configured(&self.pipeline), &tables, &logic.plugins, number)?.plan)
     }
 
     /// What one worker needs to run a plan.
-    pub fn parts(&self, plan: &Plan, plugins: &Plugins, worker: usize, epoch: u64) -> Result<Parts> {
+    pub fn parts(&self, plan: &Plan, logic: &Logic, worker: usize, epoch: u64) -> Result<Parts> {
         let pipeline = &self.pipeline;
-        let stamp = self.stamp(plan);
+        let stamp = self.stamp(plan, logic);
         let opening = self.opening(&stamp, worker, epoch);
         let mut decoders = Vec::with_capacity(plan.sources.len());
         for (source, planned) in pipeline.sources.iter().zip(&plan.sources) {
@@ -66,7 +69,7 @@ impl Assembly {
         }
         let mut stages = Vec::with_capacity(plan.stages.len());
         for planned in &plan.stages {
-            let plugin = plugins.get(planned.name.as_ref()).cloned();
+            let plugin = logic.plugins.get(planned.name.as_ref()).cloned();
             stages.push(crate::stage::Stage::new(planned, &pipeline.stages[planned.index], plugin)?);
         }
         let mut outputs = Vec::with_capacity(plan.outputs.len());
@@ -75,7 +78,8 @@ impl Assembly {
             outputs.push(Sink::open(planned, &settings.kind, &opening)?);
         }
         let rejects = RejectSink::open(pipeline, stamp.digests, &opening)?;
-        Ok(Parts { decoders, stages, outputs, rejects })
+        let taps = plan.stages.iter().map(|stage| self.taps.of(&stage.name)).collect();
+        Ok(Parts { decoders, stages, outputs, rejects, taps })
     }
 
     /// What outputs of a plan are opened with.
@@ -107,13 +111,10 @@ impl Assembly {
     }
 
     /// What commits and footers say of a plan.
-    pub fn stamp(&self, plan: &Plan) -> PlanStamp {
-        PlanStamp {
-            number: plan.number,
-            fingerprint: fingerprint(plan, &self.pipeline),
-            digests: digests(plan),
-            config: configs(&self.pipeline),
-        }
+    pub fn stamp(&self, plan: &Plan, logic: &Logic) -> PlanStamp {
+        let fingerprint = fingerprint(plan, &self.pipeline);
+        let in_use = configs(&logic.configured(&self.pipeline));
+        PlanStamp { number: plan.number, fingerprint, digests: digests(plan), in_use, configs: logic.configs.clone() }
     }
 
     /// By source the decoded column that holds the time of the event.
@@ -148,13 +149,14 @@ pub fn load(engine: &Engine, stage: &Stage, bytes: &[u8]) -> Result<Arc<Plugin>>
 }
 
 /// Reads the plugin of every stage from its file and has it loaded.
-pub fn load_files(pipeline: &Pipeline, load: impl Fn(&Stage, &[u8]) -> Result<Arc<Plugin>>) -> Result<Plugins> {
-    let mut plugins = Plugins::new();
-    for stage in &pipeline.stages {
-        if let StageKind::Plugin(settings) = &stage.kind {
-            let bytes = read_plugin(&stage.name.value, &settings.file.value)?;
-            plugins.insert(stage.name.value.clone(), load(stage, &bytes)?);
-        }
+pub fn load_files(
+    pipeline: &Pipeline,
+    load: impl Fn(&Stage, &[u8]) -> Result<Arc<Plugin>>,
+) -> Result<BTreeMap<String, Arc<Plugin>>> {
+    let mut plugins = BTreeMap::new();
+    for (stage, settings) in plugin_stages(pipeline) {
+        let bytes = read_plugin(&stage.name.value, &settings.file.value)?;
+        plugins.insert(stage.name.value.clone(), load(stage, &bytes)?);
     }
     Ok(plugins)
 }
@@ -169,7 +171,12 @@ pub fn read_plugin(stage: &str, file: &Path) -> Result<Vec<u8>> {
 }
 
 /// The plan of a pipeline with these tables and plugins.
-pub fn build_plan(pipeline: &Pipeline, tables: &[Table], plugins: &Plugins, number: u64) -> Result<Planned, Problems> {
+pub fn build_plan(
+    pipeline: &Pipeline,
+    tables: &[Table],
+    plugins: &BTreeMap<String, Arc<Plugin>>,
+    number: u64,
+) -> Result<Planned, Problems> {
     let mut configure = |stage: &Stage, given: &Given| -> Result<(Arc<str>, Contract), Refused> {
         let plugin =
             plugins.get(&stage.name.value).ok_or_else(|| Refused::File("its plugin is not loaded".to_owned()))?;

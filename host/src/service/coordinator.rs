@@ -7,9 +7,12 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, bounded, never, select};
 
+use super::logic::Change;
+use super::probation::{Probation, Record};
 use super::threads::{Event, Order, Replacement, WorkerThread};
 use crate::clock::Clock;
 use crate::commit::{CommitRecord, Epochs, PlanStamp};
+use crate::config::Swap;
 use crate::error::{Error, ErrorKind, Result};
 use crate::output::{Combine, Prepared, Staged, Token};
 use crate::pipeline::{Counts, Ending, Phases, Share, Stopwatch};
@@ -21,8 +24,10 @@ pub struct Proposal {
     pub stamp: PlanStamp,
     /// One for each worker.
     pub replacements: Vec<Replacement>,
-    /// What changed, for the log and the summary: `stage clean: 1f2e.. -> 9a8b..`.
-    pub what: String,
+    /// What changes.
+    pub changes: Vec<Change>,
+    /// How the changed stages are watched in their first epoch; empty when a person wants them whatever they do.
+    pub watched: Vec<(Change, Swap)>,
 }
 
 /// What happened at the end of an epoch, for whoever watches the run.
@@ -32,8 +37,24 @@ pub struct Ended<'a> {
     pub record: &'a CommitRecord,
     /// How long all workers stood still.
     pub pause: Duration,
-    /// What a new plan changed, when one came in.
-    pub swapped: Option<&'a str>,
+    /// What the plan that comes in now changes: its rows are in the next epoch.
+    pub swapped: &'a [Change],
+    /// What passed its probation in this epoch.
+    pub passed: &'a [Change],
+}
+
+/// How a run went out.
+#[derive(Debug)]
+pub enum Outcome {
+    /// All was read, or it was stopped.
+    Done,
+    /// Changed stages failed their probation: the epoch is not committed.
+    Aborted {
+        /// What was on probation.
+        changes: Vec<Change>,
+        /// Why it failed.
+        why: String,
+    },
 }
 
 /// What is told to the coordinator from outside.
@@ -80,6 +101,10 @@ pub struct Coordinator<'a> {
     pub phases: Phases,
     /// By worker, whether all its readers are at their end.
     pub at_end: Vec<bool>,
+    /// What the stages did under this plan.
+    pub record: Record,
+    /// The stages that have to prove themselves.
+    pub probation: Option<Probation>,
 }
 
 /// Why an epoch ends.
@@ -88,6 +113,18 @@ enum Reason {
     AllAtEnd,
     Stop,
     Swap(Box<Proposal>),
+}
+
+/// What all workers prepared, together.
+enum Merged {
+    Epoch {
+        read: Positions,
+        outputs: BTreeMap<String, Token>,
+        counts: Counts,
+        passed: Vec<Change>,
+    },
+    /// Why stages on probation did not pass.
+    Failed(String),
 }
 
 /// What follows an epoch.
@@ -99,19 +136,41 @@ enum Next {
 
 impl Coordinator<'_> {
     /// Runs until it is stopped, or all sources are at their end. The last epoch closes every file.
-    pub fn run(&mut self) -> Result<()> {
+    pub fn run(&mut self) -> Result<Outcome> {
+        match self.work() {
+            Ok(Some(why)) => Ok(self.aborted(why)),
+            Ok(None) => Ok(Outcome::Done),
+            // A stage that fails for good in its first epoch did not pass.
+            Err(error) if error.kind() == ErrorKind::Plugin && self.probation.is_some() => {
+                Ok(self.aborted(error.to_string()))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn aborted(&mut self, why: String) -> Outcome {
+        let changes = self.probation.take().map(|probation| probation.changes()).unwrap_or_default();
+        Outcome::Aborted { changes, why }
+    }
+
+    /// One epoch after the other; at the end why a probation was failed, if one was.
+    fn work(&mut self) -> Result<Option<String>> {
         loop {
-            match self.wait()? {
+            let failed = match self.wait()? {
                 Reason::Due => self.end_epoch(&self.due(), Next::SamePlan)?,
                 Reason::AllAtEnd | Reason::Stop => return self.end_epoch(&Ending::All, Next::End),
                 Reason::Swap(proposal) => self.end_epoch(&Ending::All, Next::Swap(proposal))?,
+            };
+            if failed.is_some() {
+                return Ok(failed);
             }
         }
     }
 
     /// Waits for a reason to end the epoch.
     fn wait(&mut self) -> Result<Reason> {
-        let due = crossbeam_channel::at(Instant::now() + self.interval);
+        let held_open = self.probation.as_ref().map(Probation::left).unwrap_or_default();
+        let due = crossbeam_channel::at(Instant::now() + self.interval.max(held_open));
         while !self.at_end.iter().all(|end| *end) {
             select! {
                 recv(self.events) -> event => match event.map_err(gone)? {
@@ -139,34 +198,44 @@ impl Coordinator<'_> {
         }
     }
 
-    fn end_epoch(&mut self, ending: &Ending, next: Next) -> Result<()> {
+    /// Ends the epoch. Not committed is one in which a probation was failed: says why.
+    fn end_epoch(&mut self, ending: &Ending, next: Next) -> Result<Option<String>> {
         let began = Instant::now();
         self.workers.iter().try_for_each(|worker| worker.tell(Order::Prepare(ending.clone())))?;
         let shares = self.collect()?;
+        let passed;
         let mut watch = Stopwatch::start();
-        let (mut read, outputs, counts) = self.merge(shares)?;
+        let (mut read, outputs, counts) = match self.merge(shares)? {
+            Merged::Failed(why) => return Ok(Some(why)),
+            Merged::Epoch { read, outputs, counts, passed: now } => {
+                passed = now;
+                (read, outputs, counts)
+            }
+        };
         self.observer.look()?;
         if matches!(next, Next::SamePlan)
             && counts == Counts::default()
             && outputs.values().all(|token| token.files.is_empty())
         {
             // Nothing was read and no file closed: what the last commit says is still all there is.
-            return self.go_on();
+            self.go_on()?;
+            return Ok(None);
         }
         self.observer.identify(&mut read);
         let record = self.epochs.commit(&self.stamp, &read, outputs, counts)?;
         self.phases.add("commit", watch.lap_ns());
-        let swapped = match &next {
-            Next::Swap(proposal) => Some(proposal.what.as_str()),
-            Next::SamePlan | Next::End => None,
+        let swapped: &[Change] = match &next {
+            Next::Swap(proposal) => &proposal.changes,
+            Next::SamePlan | Next::End => &[],
         };
-        self.observer.ended(&Ended { record, pause: began.elapsed(), swapped })?;
+        self.observer.ended(&Ended { record, pause: began.elapsed(), swapped, passed: &passed })?;
         match next {
-            Next::SamePlan => self.go_on(),
-            Next::Swap(proposal) => self.swap(*proposal),
+            Next::SamePlan => self.go_on()?,
+            Next::Swap(proposal) => self.swap(*proposal)?,
             // The workers stand still until they are dropped.
-            Next::End => Ok(()),
+            Next::End => {}
         }
+        Ok(None)
     }
 
     fn go_on(&self) -> Result<()> {
@@ -176,6 +245,11 @@ impl Coordinator<'_> {
 
     fn swap(&mut self, proposal: Proposal) -> Result<()> {
         self.stamp = proposal.stamp;
+        let before = std::mem::take(&mut self.record);
+        // What has not proved itself yet goes on having to.
+        let mut watched = self.probation.take().map(Probation::into_watched).unwrap_or_default();
+        watched.extend(proposal.watched);
+        self.probation = (!watched.is_empty()).then(|| Probation::new(watched, before));
         for (worker, replacement) in self.workers.iter().zip(proposal.replacements) {
             worker.tell(Order::Replace { epoch: self.epochs.next_epoch(), next: Box::new(replacement) })?;
         }
@@ -196,9 +270,10 @@ impl Coordinator<'_> {
         Ok(shares.into_iter().flatten().collect())
     }
 
-    fn merge(&mut self, shares: Vec<Share>) -> Result<(Positions, BTreeMap<String, Token>, Counts)> {
+    fn merge(&mut self, shares: Vec<Share>) -> Result<Merged> {
         let mut read = Positions::new();
         let mut counts = Counts::default();
+        let mut phases = Phases::default();
         let mut prepared: BTreeMap<String, Vec<Prepared>> = BTreeMap::new();
         let mut tokens: BTreeMap<String, Token> = BTreeMap::new();
         for share in shares {
@@ -206,7 +281,7 @@ impl Coordinator<'_> {
                 read.entry(partition).or_default().ranges.merge(&position.ranges);
             }
             counts.merge(&share.counts);
-            self.phases.merge(&share.phases);
+            phases.merge(&share.phases);
             for (output, staged) in share.outputs {
                 match staged {
                     Staged::Parquet(part) => prepared.entry(output).or_default().push(*part),
@@ -214,13 +289,28 @@ impl Coordinator<'_> {
                 }
             }
         }
+        self.phases.merge(&phases);
+        let passed = match self.judge(&counts, &phases) {
+            Ok(passed) => passed,
+            Err(why) => return Ok(Merged::Failed(why)),
+        };
         for (output, parts) in prepared {
             let combine = self.combines.get(&output).ok_or_else(|| {
                 Error::new(ErrorKind::Internal, format!("output \"{output}\" staged files, but has no folder"))
             })?;
             tokens.insert(output, combine.combine(parts)?);
         }
-        Ok((read, tokens, counts))
+        Ok(Merged::Epoch { read, outputs: tokens, counts, passed })
+    }
+
+    /// Takes an epoch into account; what passed its probation with it.
+    fn judge(&mut self, counts: &Counts, phases: &Phases) -> Result<Vec<Change>, String> {
+        self.record.add(counts, phases);
+        let Some(probation) = &mut self.probation else { return Ok(Vec::new()) };
+        if !probation.judge(counts, phases)? {
+            return Ok(Vec::new());
+        }
+        Ok(self.probation.take().map(|probation| probation.changes()).unwrap_or_default())
     }
 }
 

@@ -1,15 +1,19 @@
 //! A running pipeline: threads, epochs by time, watching, swap, the summary at the end.
 
 mod assembly;
+mod choose;
 mod coordinator;
+pub mod life;
+mod logic;
+mod probation;
 mod progress;
 mod run;
 mod sources;
 mod store;
 mod summary;
-mod swap;
 mod threads;
 
 pub use assembly::{build_plan, load, load_files};
+pub use logic::{Change, Version};
 pub use run::{Failure, Mode, RunSettings, run};
 pub use summary::Summary;

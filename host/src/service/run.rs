@@ -5,27 +5,30 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 
-use super::assembly::{self, Assembly, Plugins, lakes};
-use super::coordinator::{Coordinator, Ended, Observer, Request, requests};
+use super::assembly::{Assembly, lakes};
+use super::choose::choose;
+use super::coordinator::{Coordinator, Ended, Observer, Outcome, Request, requests};
+use super::life::{By, Changes, Entry, History, Question, Watch, What};
+use super::logic::{Change, Logic};
+use super::probation::Record;
 use super::progress::Progress;
 use super::sources::Sources;
 use super::store::PluginStore;
 use super::summary::{Summary, Tally};
-use super::swap::{Swapper, Watch, plugin_stages};
 use super::threads::{self, Start};
-use crate::clock::SystemClock;
-use crate::commit::{DataFolder, Epochs, Recovered, Settings, Step};
+use crate::clock::{Clock, SystemClock};
+use crate::commit::{DataFolder, Epochs, PlanStamp, Recovered, Settings, Step};
 use crate::config::{OutputKind, Pipeline, Problems, Rejects};
 use crate::dimension::Dimension;
 use crate::disk::{Disk, RealDisk};
 use crate::error::{Error, ErrorKind, Result};
 use crate::output::{REJECTS, Token, settle};
-use crate::pipeline::{Counts, Phases, Worker};
+use crate::pipeline::{Counts, Phases, Taps, Worker};
 use crate::plan::Plan;
 use crate::plugin::Engine;
 use crate::source::Positions;
@@ -83,6 +86,7 @@ pub fn run(pipeline: Pipeline, settings: &RunSettings, stop: &Receiver<()>) -> R
     for dimension in &pipeline.dimensions {
         tables.push(Dimension::open(dimension, &folder.path.join("dimensions").join(&dimension.name.value))?);
     }
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let assembly = Arc::new(Assembly {
         engine: Engine::new()?.with_cache(&folder.path.join("compiled")),
         store: PluginStore::new(&folder.path),
@@ -90,15 +94,28 @@ pub fn run(pipeline: Pipeline, settings: &RunSettings, stop: &Receiver<()>) -> R
         tables: Arc::new(tables),
         host: folder.host.clone(),
         disk,
-        clock: Arc::new(SystemClock),
+        history: History::open(&folder.path, Arc::clone(&clock))?,
+        clock,
+        taps: Taps::default(),
     });
     warn_of_topics(&assembly.pipeline);
+    let (_asking, questions) = bounded(WAITING_QUESTIONS);
+    let stopped = Arc::new(AtomicBool::new(false));
+    let life = OneLife { assembly: &assembly, settings, stop, stopped: &stopped, questions: &questions };
     let mut tally = Tally::start();
     let mut backoff = Duration::from_secs(1);
     loop {
         let committed = tally.epochs();
-        match run_once(&assembly, settings, stop, &mut tally) {
-            Ok(()) => return Ok(tally.finish(&assembly)),
+        let ended = life.run(&mut tally);
+        if stopped.load(Ordering::Relaxed) && !matches!(ended, Err(Failure::Problems(_))) {
+            if let Err(Failure::Error(error)) = &ended {
+                tracing::warn!(%error, "the last epoch is not committed: its rows are read again at the next start");
+            }
+            return Ok(tally.finish(&assembly));
+        }
+        match ended {
+            Ok(Outcome::Done) => return Ok(tally.finish(&assembly)),
+            Ok(Outcome::Aborted { changes, why }) => take_back(&assembly, &changes, &why),
             Err(Failure::Error(error)) if settings.mode == Mode::Follow && error.kind() == ErrorKind::Unavailable => {
                 if tally.epochs() > committed {
                     backoff = Duration::from_secs(1);
@@ -111,6 +128,16 @@ pub fn run(pipeline: Pipeline, settings: &RunSettings, stop: &Receiver<()>) -> R
             }
             Err(failure) => return Err(failure),
         }
+    }
+}
+
+/// Notes which versions did not pass: the next start, which is now, goes on with those before.
+fn take_back(assembly: &Assembly, changes: &[Change], why: &str) {
+    for change in changes {
+        let epoch = assembly.history.reigns(&change.stage).into_keys().next_back();
+        let entry = Entry::new(&change.stage, &change.next, What::Failed, By::Host).why(why);
+        assembly.history.add(Entry { epoch, ..entry });
+        tracing::warn!("swap: failed its probation, the epoch is made again by the version before: {change}: {why}");
     }
 }
 
@@ -134,55 +161,81 @@ fn warn_of_topics(pipeline: &Pipeline) {
     }
 }
 
-/// From the last commit to the end, or to an error.
-fn run_once(
-    assembly: &Arc<Assembly>,
-    settings: &RunSettings,
-    stop: &Receiver<()>,
-    tally: &mut Tally,
-) -> Result<(), Failure> {
-    let pipeline = &assembly.pipeline;
-    // Before the plugins are read: a file that changes from here on is seen.
-    let watch = start_watch(assembly, settings.mode)?;
-    let (mut epochs, recovered) = Epochs::open(commit_settings(assembly, settings))?;
-    let accepted = recovered.plan.as_ref().map(|plan| plan.digests.clone()).unwrap_or_default();
-    let (plan, plugins) = choose_plan(assembly, &accepted)?;
-    let (plan, stamp) = number_plan(assembly, plan, &recovered);
-    settle_spool(assembly, &mut epochs, &recovered, tally)?;
-    let positions = epochs.last().map(|last| last.positions.clone()).unwrap_or_default();
-    let sources = Arc::new(Sources::open(pipeline, &assembly.host, &positions, settings.mode == Mode::Follow)?);
+/// Questions that may wait for an answer.
+const WAITING_QUESTIONS: usize = 16;
 
-    let combines = assembly.combines(&stamp);
-    let progress = Progress::start(settings.progress, Arc::clone(&sources), tally.rows());
-    let (worker_events, events) = unbounded();
-    let workers =
-        start_workers(assembly, &plan, &plugins, &sources, epochs.next_epoch(), tally.rows(), &worker_events)?;
-    drop(worker_events);
-    let (ask, asked) = requests();
-    let watching = watch.map(|watch| swap_on(watch, assembly, &plan, plugins, &ask)).transpose()?;
-    let stopping = stop_on(stop.clone(), ask)?;
+/// A run between two looks at the last commit.
+struct OneLife<'a> {
+    assembly: &'a Arc<Assembly>,
+    settings: &'a RunSettings,
+    stop: &'a Receiver<()>,
+    /// Set when something arrived on `stop`.
+    stopped: &'a Arc<AtomicBool>,
+    questions: &'a Receiver<Question>,
+}
 
-    tracing::info!(plan = stamp.number, workers = pipeline.workers, "running");
-    let mut observer = Committed { sources: &sources, tally, read: Positions::new() };
-    let mut coordinator = Coordinator {
-        at_end: vec![false; workers.len()],
-        workers,
-        events,
-        requests: asked,
-        epochs,
-        stamp,
-        interval: pipeline.epoch.interval,
-        clock: Arc::clone(&assembly.clock),
-        combines,
-        observer: &mut observer,
-        phases: Phases::default(),
-    };
-    let done = coordinator.run();
-    let phases = std::mem::take(&mut coordinator.phases);
-    drop(coordinator);
-    drop((stopping, watching, progress));
-    tally.add_phases(&phases);
-    Ok(done?)
+impl OneLife<'_> {
+    /// From the last commit to the end, or to an error.
+    fn run(&self, tally: &mut Tally) -> Result<Outcome, Failure> {
+        let Self { assembly, settings, .. } = *self;
+        let pipeline = &assembly.pipeline;
+        // Before the plugins are read: a file that changes from here on is seen.
+        let watch = if settings.mode == Mode::Follow { Watch::start(assembly)? } else { None };
+        let (mut epochs, recovered) = Epochs::open(commit_settings(assembly, settings))?;
+        let (plan, logic) = choose(assembly, recovered.plan.as_ref())?;
+        let (plan, stamp) = number_plan(assembly, plan, &logic, &recovered);
+        settle_spool(assembly, &mut epochs, &recovered, tally)?;
+        let positions = epochs.last().map(|last| last.positions.clone()).unwrap_or_default();
+        let sources = Arc::new(Sources::open(pipeline, &assembly.host, &positions, settings.mode == Mode::Follow)?);
+        note_start(assembly, &logic, &stamp, epochs.next_epoch());
+
+        let combines = assembly.combines(&stamp);
+        let progress = Progress::start(settings.progress, Arc::clone(&sources), tally.rows());
+        let (worker_events, events) = unbounded();
+        let workers =
+            start_workers(assembly, &plan, &logic, &sources, epochs.next_epoch(), tally.rows(), &worker_events)?;
+        drop(worker_events);
+        let (ask, asked) = requests();
+        let changes = Changes::new(Arc::clone(assembly), ask.clone(), plan, logic);
+        let questions = self.questions.clone();
+        let changing = Background::start("changes", move |stop| changes.run(watch.as_ref(), &questions, &stop))?;
+        let stopping = stop_on(self.stop.clone(), Arc::clone(self.stopped), ask)?;
+
+        tracing::info!(plan = stamp.number, workers = pipeline.workers, "running");
+        let mut observer = Committed { assembly, sources: &sources, tally, read: Positions::new() };
+        let mut coordinator = Coordinator {
+            at_end: vec![false; workers.len()],
+            workers,
+            events,
+            requests: asked,
+            epochs,
+            stamp,
+            interval: pipeline.epoch.interval,
+            clock: Arc::clone(&assembly.clock),
+            combines,
+            observer: &mut observer,
+            phases: Phases::default(),
+            record: Record::default(),
+            probation: None,
+        };
+        let ended = coordinator.run();
+        let phases = std::mem::take(&mut coordinator.phases);
+        drop(coordinator);
+        drop((stopping, changing, progress));
+        tally.add_phases(&phases);
+        Ok(ended?)
+    }
+}
+
+/// Notes what runs from an epoch on, for stages in which something else ran before.
+fn note_start(assembly: &Assembly, logic: &Logic, stamp: &PlanStamp, epoch: u64) {
+    for stage in logic.plugins.keys() {
+        let Some(version) = logic.version(stage) else { continue };
+        if assembly.history.reigns(stage).into_values().next_back().as_ref() != Some(&version) {
+            let entry = Entry::new(stage, &version, What::InPlace, By::Host);
+            assembly.history.add(Entry { plan: Some(stamp.number), epoch: Some(epoch), ..entry });
+        }
+    }
 }
 
 fn commit_settings(assembly: &Assembly, settings: &RunSettings) -> Settings {
@@ -207,72 +260,15 @@ fn kill_this_process() {
     tracing::error!(?killed, "the process should have been killed");
 }
 
-/// What lies on disk runs when it fits; else what was accepted last.
-fn choose_plan(assembly: &Assembly, accepted: &BTreeMap<String, String>) -> Result<(Plan, Plugins), Failure> {
-    let on_disk = assembly::load_files(&assembly.pipeline, |stage, bytes| assembly.load(stage, bytes))
-        .map_err(Failure::from)
-        .and_then(|plugins| Ok((assembly.plan(&plugins, 0)?, plugins)));
-    if let Ok((_, plugins)) = &on_disk
-        && plugins.iter().all(|(stage, plugin)| accepted.get(stage).is_some_and(|digest| digest == plugin.digest()))
-    {
-        return on_disk;
-    }
-    let chosen = match accepted_plan(assembly, accepted) {
-        None => on_disk?,
-        Some((before, plugins)) => match on_disk {
-            Ok((next, fresh)) => match before.compatible(&next) {
-                Ok(()) => (next, fresh),
-                Err(misfits) => {
-                    tracing::warn!(
-                        "the plugins on disk do not fit what was accepted, which goes on: {}",
-                        misfits.join("; ")
-                    );
-                    (before, plugins)
-                }
-            },
-            Err(failure) => {
-                let why = match &failure {
-                    Failure::Problems(problems) => problems.render(false),
-                    Failure::Error(error) => error.to_string(),
-                };
-                tracing::warn!("the plugins on disk cannot run, those that were accepted last go on: {why}");
-                (before, plugins)
-            }
-        },
-    };
-    for (stage, plugin) in &chosen.1 {
-        if let Some(before) = accepted.get(stage).filter(|before| *before != plugin.digest()) {
-            tracing::info!(stage, before, now = plugin.digest(), "the plugin on disk takes over at this start");
-        }
-    }
-    Ok(chosen)
-}
-
-/// The plan of the plugins that were accepted last; none when there are none, or when the pipeline file changed so that they no longer fit.
-fn accepted_plan(assembly: &Assembly, accepted: &BTreeMap<String, String>) -> Option<(Plan, Plugins)> {
-    let mut plugins = Plugins::new();
-    for (stage, _) in plugin_stages(assembly) {
-        let digest = accepted.get(&stage.name.value)?;
-        match assembly.store.read(digest).and_then(|bytes| assembly.load(stage, &bytes)) {
-            Ok(plugin) => plugins.insert(stage.name.value.clone(), plugin),
-            Err(error) => {
-                tracing::warn!(stage = stage.name.value, %error, "the accepted plugin cannot be used");
-                return None;
-            }
-        };
-    }
-    Some((assembly.plan(&plugins, 0).ok()?, plugins))
-}
-
 /// The same plan as before a restart keeps its number.
-fn number_plan(assembly: &Assembly, mut plan: Plan, recovered: &Recovered) -> (Arc<Plan>, crate::commit::PlanStamp) {
-    let same = assembly.stamp(&plan).fingerprint;
+fn number_plan(assembly: &Assembly, mut plan: Plan, logic: &Logic, recovered: &Recovered) -> (Arc<Plan>, PlanStamp) {
+    let same = assembly.stamp(&plan, logic).fingerprint;
     plan.number = match &recovered.plan {
         None => 1,
         Some(before) if before.fingerprint == same => before.number,
         Some(before) => before.number + 1,
     };
-    let stamp = assembly.stamp(&plan);
+    let stamp = assembly.stamp(&plan, logic);
     (Arc::new(plan), stamp)
 }
 
@@ -296,7 +292,7 @@ fn settle_spool(assembly: &Assembly, epochs: &mut Epochs, recovered: &Recovered,
 fn start_workers(
     assembly: &Assembly,
     plan: &Arc<Plan>,
-    plugins: &Plugins,
+    logic: &Logic,
     sources: &Sources,
     epoch: u64,
     progress: Arc<AtomicU64>,
@@ -305,7 +301,7 @@ fn start_workers(
     let pipeline = &assembly.pipeline;
     let mut workers = Vec::with_capacity(pipeline.workers);
     for (index, readers) in sources.readers(pipeline.workers)?.into_iter().enumerate() {
-        let parts = assembly.parts(plan, plugins, index, epoch)?;
+        let parts = assembly.parts(plan, logic, index, epoch)?;
         let worker = Worker::new(
             Arc::clone(plan),
             assembly.event_time(plan),
@@ -352,30 +348,14 @@ impl Drop for Background {
     }
 }
 
-fn start_watch(assembly: &Assembly, mode: Mode) -> Result<Option<Watch>> {
-    let files = Swapper::files(assembly);
-    if mode == Mode::UntilCaughtUp || files.is_empty() {
-        return Ok(None);
-    }
-    Watch::start(&files).map(Some)
-}
-
-fn swap_on(
-    watch: Watch,
-    assembly: &Arc<Assembly>,
-    plan: &Arc<Plan>,
-    plugins: Plugins,
-    ask: &Sender<Request>,
-) -> Result<Background> {
-    let swapper = Swapper::new(Arc::clone(assembly), ask.clone(), Arc::clone(plan), plugins);
-    Background::start("watch", move |stop| swapper.run(&watch, &stop))
-}
-
 /// Passes a stop on to the coordinator.
-fn stop_on(stop: Receiver<()>, ask: Sender<Request>) -> Result<Background> {
+fn stop_on(stop: Receiver<()>, stopped: Arc<AtomicBool>, ask: Sender<Request>) -> Result<Background> {
     Background::start("stop", move |over| {
         crossbeam_channel::select! {
-            recv(stop) -> _ => drop(ask.send(Request::Stop)),
+            recv(stop) -> _ => {
+                stopped.store(true, Ordering::Relaxed);
+                drop(ask.send(Request::Stop));
+            }
             recv(over) -> _ => {}
         }
     })
@@ -383,6 +363,7 @@ fn stop_on(stop: Receiver<()>, ask: Sender<Request>) -> Result<Background> {
 
 /// What follows each commit.
 struct Committed<'a> {
+    assembly: &'a Assembly,
     sources: &'a Sources,
     tally: &'a mut Tally,
     read: Positions,
@@ -395,14 +376,8 @@ impl Observer for Committed<'_> {
 
     fn ended(&mut self, ended: &Ended<'_>) -> Result<()> {
         self.tally.add(ended.record);
-        self.tally.add_pause(ended.pause, ended.swapped.is_some());
-        if let Some(what) = ended.swapped {
-            tracing::info!(
-                epoch = ended.record.epoch,
-                pause_ms = ended.pause.as_millis() as u64,
-                "swap: in place from the next epoch: {what}"
-            );
-        }
+        self.tally.add_pause(ended.pause, !ended.swapped.is_empty());
+        self.note(ended);
         tracing::debug!(
             epoch = ended.record.epoch,
             read = ended.record.counts.total_read(),
@@ -420,5 +395,23 @@ impl Observer for Committed<'_> {
     fn look(&mut self) -> Result<()> {
         self.sources.rescan()?;
         self.sources.check()
+    }
+}
+
+impl Committed<'_> {
+    /// Writes down what passed its probation, and what takes over now.
+    fn note(&self, ended: &Ended<'_>) {
+        let (epoch, history) = (ended.record.epoch, &self.assembly.history);
+        for change in ended.passed {
+            tracing::info!(epoch, "swap: passed its probation: {change}");
+            let entry = Entry::new(&change.stage, &change.next, What::Passed, By::Host);
+            history.add(Entry { epoch: Some(epoch), ..entry });
+        }
+        for change in ended.swapped {
+            let pause_ms = ended.pause.as_millis() as u64;
+            tracing::info!(epoch, pause_ms, "swap: in place from the next epoch: {change}");
+            let entry = Entry::new(&change.stage, &change.next, What::InPlace, By::Host);
+            history.add(Entry { epoch: Some(epoch + 1), plan: Some(ended.record.plan.number + 1), ..entry });
+        }
     }
 }

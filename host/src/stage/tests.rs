@@ -82,6 +82,7 @@ fn planned(deed: &str, given: Given) -> (PlannedStage, config::Stage) {
         tables: None,
         sha256: None,
         config: located(serde_json::Value::Null),
+        swap: config::Swap::default(),
     });
     (planned, config::Stage { name: located("test".to_owned()), from: None, kind, limits: limits() })
 }

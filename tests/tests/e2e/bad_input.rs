@@ -154,3 +154,24 @@ fn a_broker_that_is_away_is_named() {
     let said = fail(&mut run(folder.path()));
     assert!(said.contains("127.0.0.1:1"), "{said}");
 }
+
+#[test]
+fn rejects_reach_a_topic_and_one_that_is_too_long_for_it_stops_nothing() {
+    let kafka = Kafka::shared();
+    kafka.create_topic("bad-rejects", 1);
+    let folder = tempfile::tempdir().unwrap();
+    let long = format!("{{\"id\":\"{}\"}}", "x".repeat(2 << 20));
+    file(folder.path(), "in.jsonl", format!("{{\"id\":1}}\n{long}\n{{\"id\":\"two\"}}\n").as_bytes());
+    let path = folder.path().join("bad.toml");
+    let rejects = format!("\n[rejects]\nkafka = {{ brokers = \"{}\", topic = \"bad-rejects\" }}\n", kafka.brokers());
+    fs::write(&path, fs::read_to_string(&path).unwrap() + &rejects).unwrap();
+    let output = succeed(&mut run(folder.path()));
+    assert!(text(&output.stdout).contains("out 1 + rejected 2"), "{}", text(&output.stdout));
+    assert!(text(&output.stderr).contains("at least once"), "{}", text(&output.stderr));
+    let values = kafka.read_all("bad-rejects").into_iter().filter_map(|(_, value)| value);
+    let rejects: Vec<serde_json::Value> = values.map(|value| serde_json::from_slice(&value).unwrap()).collect();
+    assert_eq!(rejects.len(), 2);
+    assert!(rejects[0]["record_value"].is_null() && rejects[0]["offset"] == 9, "{}", rejects[0]);
+    assert!(rejects[0]["detail"].as_str().unwrap().contains("the record is left out"), "{}", rejects[0]);
+    assert_eq!(rejects[1]["record_value"], r#"{"id":"two"}"#);
+}

@@ -136,6 +136,11 @@ impl ClientLog {
 
     /// An error of a client as a whole. librdkafka goes on trying by itself.
     pub fn error(&self, error: &KafkaError, reason: &str) {
+        if error.rdkafka_error_code() == Some(RDKafkaErrorCode::NoOffset) {
+            // A group that has committed nothing yet: `start` says where to begin.
+            tracing::debug!(owner = %self.owner, reason, "Kafka client");
+            return;
+        }
         *self.last_error.lock().unwrap_or_else(PoisonError::into_inner) = Some(reason.to_owned());
         let all_down = error.rdkafka_error_code() == Some(RDKafkaErrorCode::AllBrokersDown);
         if all_down && !self.away.swap(true, Ordering::Relaxed) {

@@ -1,9 +1,9 @@
 //! Writes the columns that stand in its own bytes, made of the row's `id`. Tests make further versions of the built
 //! component by changing the text behind `columns:` there: another contract, no compiler.
 
-use millstream_sdk::columns::Column;
+
 use millstream_sdk::prelude::*;
-use millstream_sdk::{LogicalType, Nested};
+use millstream_sdk::{Column, LogicalType, Nested};
 
 /// `name=type` with spaces between them, and behind the last one; as long as it is here.
 static COLUMNS: &str = "columns: label=utf8?                                                                    ";

@@ -1,5 +1,6 @@
 //! Writes its version beside every row. Tests make further versions of the built component by changing the text
-//! `version-0000` in its bytes: another digest, another output, no compiler.
+//! `version-0000` in its bytes: another digest, another output, no compiler. Versions from 8000 on are bad ones: they
+//! panic on every row; from 9000 on they reject every row.
 
 use millstream_sdk::prelude::*;
 
@@ -19,6 +20,8 @@ pub struct Tagged {
 /// The stage.
 pub struct Tag;
 
+static VERSION: &str = "version-0000";
+
 impl Transform<'_> for Tag {
     type Config = ();
     type In = Row;
@@ -29,10 +32,16 @@ impl Transform<'_> for Tag {
     }
 
     fn transform(&mut self, row: Row) -> Result<Emit<Tagged>, Reject> {
+        // What the bytes say, not what the compiler knows.
+        let version = std::hint::black_box(VERSION);
         if row.id < 0 {
             return Err(Reject::new("negative", row.id.to_string()));
         }
-        Ok(Emit::one(Tagged { version: "version-0000" }))
+        if version.starts_with("version-9") {
+            return Err(Reject::new("bad_version", version));
+        }
+        assert!(!version.starts_with("version-8"), "a bad version");
+        Ok(Emit::one(Tagged { version }))
     }
 }
 
