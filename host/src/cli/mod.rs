@@ -100,8 +100,13 @@ fn parse_override(text: &str) -> Result<(String, String), String> {
 /// Stdout went away (`millstream check | head`).
 impl From<std::io::Error> for Failure {
     fn from(error: std::io::Error) -> Self {
-        Self::Error(Error::new(ErrorKind::Storage, "the result cannot be written").caused_by(error))
+        Self::Error(unwritable(error))
     }
+}
+
+/// What is said when stdout went away.
+fn unwritable(error: std::io::Error) -> Error {
+    Error::new(ErrorKind::Storage, "the result cannot be written").caused_by(error)
 }
 
 /// Runs the command line of this process.
