@@ -3,6 +3,7 @@
 mod bench;
 mod build;
 mod inspect;
+mod new;
 mod test;
 
 use std::path::{Path, PathBuf};
@@ -17,6 +18,8 @@ use crate::plugin::{Engine, Plugin as Loaded};
 /// Make, build and try plugins.
 #[derive(Subcommand)]
 pub(super) enum Plugin {
+    /// Make a folder with a new plugin that builds and passes its tests at once.
+    New(new::New),
     /// Build a plugin as a component and check that it loads.
     Build(build::Build),
     /// Run a plugin on the rows of cases, and show what differs from what they expect.
@@ -25,15 +28,19 @@ pub(super) enum Plugin {
     Bench(bench::Bench),
     /// Show a plugin's name, digest, size, imports, config schema and contract.
     Inspect(inspect::Inspect),
+    /// Put this release's SDK in the place of the one that a plugin was made with.
+    Sdk(new::Sdk),
 }
 
 impl Plugin {
     pub(super) fn run(&self) -> Result<(), Failure> {
         match self {
+            Self::New(new) => new.run(),
             Self::Build(build) => build.run(),
             Self::Test(test) => test.run(),
             Self::Bench(bench) => bench.run(),
             Self::Inspect(inspect) => inspect.run(),
+            Self::Sdk(sdk) => sdk.run(),
         }
     }
 }
