@@ -12,7 +12,7 @@ use crate::plugin::{cut, from_json, to_json};
 use crate::schema::Column;
 
 /// The longest text of a cell in the table of differences.
-const CELL_MAX_BYTES: usize = 100;
+const CELL_MAX_BYTES: usize = 80;
 
 /// One thing that came otherwise than expected.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -116,7 +116,7 @@ impl Fate {
         self.made.iter().filter(|made| made.to.as_deref() == to).map(|made| made.row.as_ref()).collect()
     }
 
-    /// What became of it in a few words: `1 row`, `2 rows to views`, `rejected bad_url`; with `details` why, too.
+    /// What became of it in a few words: `1 row`, `2 rows to views`, `rejected: bad_url`; with `details` why, too.
     pub fn summary(&self, details: bool) -> String {
         let mut parts = Vec::new();
         let mut destinations = self.destinations();
@@ -134,12 +134,12 @@ impl Fate {
                 let detail = one.detail.as_deref().filter(|detail| details && !detail.is_empty());
                 let detail =
                     detail.map(|detail| format!(": {}", detail.lines().next().unwrap_or_default())).unwrap_or_default();
-                format!("rejected{} {}{detail}", by(&one.by), one.reason)
+                format!("rejected{}: {}{detail}", by(&one.by), one.reason)
             })
             .collect();
         refused.sort();
         let mut left_out: Vec<String> =
-            self.filtered.iter().map(|one| format!("filtered{} {}", by(&one.by), one.reason)).collect();
+            self.filtered.iter().map(|one| format!("filtered{}: {}", by(&one.by), one.reason)).collect();
         left_out.sort();
         parts.extend(refused);
         parts.extend(left_out);

@@ -33,10 +33,12 @@ A first round:
   millstream infer events.jsonl                  propose the columns of a source
   millstream check pipeline.toml                 find every mistake and draw the plan
   millstream preview pipeline.toml -n 20         see rows after each stage; nothing is written
+  millstream plugin new transform clean-mail     make a plugin: code, tests, cases, a pipeline to try it in
+  millstream test pipeline.toml                  run it on the records of its cases and compare; nothing is written
   millstream run pipeline.toml --until-caught-up run to the end of the input
   millstream run pipeline.toml --follow          go on for good; save a plugin's file to swap it while it runs
 
-docs/pipeline.md describes the pipeline file, docs/plugins.md how to write a plugin."
+docs/pipeline.md describes the pipeline file, docs/plugins.md how to write a plugin, docs/cases.md how to test them."
 )]
 struct Cli {
     /// What is logged to stderr, such as `info`, `warn` or `millstream=debug`; default `info` for `run`, else `warn`.

@@ -4,7 +4,7 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use wasmtime::{Store, Trap, UpdateDeadline, WasmBacktrace};
 
@@ -14,7 +14,7 @@ use super::columns::{Lowered, bitmap, lower};
 use super::contract::{GivenText, contract};
 use super::dimensions::GrantedTable;
 use super::log::StageLog;
-use super::sandbox::State;
+use super::sandbox::{State, worked};
 use crate::contract::{Call, Contract, Given, Patch};
 use crate::dimension::Snapshot;
 use crate::error::{Error, ErrorKind, Result};
@@ -73,7 +73,7 @@ fn mebibytes(bytes: u64) -> String {
     format!("{:.1} MiB", bytes as f64 / (1024.0 * 1024.0))
 }
 
-/// Where the time of one `process` went.
+/// Where the time of one `process` went: the processor's, of the calling thread.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Crossing {
     /// Arrow to the interface's layout.
@@ -158,7 +158,7 @@ impl Instance {
         tables: &[Option<Snapshot>],
         deadline: Duration,
     ) -> Result<Result<Patch, Failure>> {
-        self.process_timed(call, contract, tables, deadline).map(|(returned, _)| returned)
+        self.process_by(call, contract, tables, deadline, || Duration::ZERO).map(|(returned, _)| returned)
     }
 
     /// As `process`, and where the time went.
@@ -169,7 +169,18 @@ impl Instance {
         tables: &[Option<Snapshot>],
         deadline: Duration,
     ) -> Result<(Result<Patch, Failure>, Crossing)> {
-        let began = Instant::now();
+        self.process_by(call, contract, tables, deadline, worked)
+    }
+
+    fn process_by(
+        &mut self,
+        call: &Call,
+        contract: &Contract,
+        tables: &[Option<Snapshot>],
+        deadline: Duration,
+        clock: impl Fn() -> Duration,
+    ) -> Result<(Result<Patch, Failure>, Crossing)> {
+        let began = clock();
         let columns = lower_all(call.columns.columns(), &contract.reads)?;
         let mut lookups = Vec::with_capacity(call.lookups.len());
         for (joined, declared) in call.lookups.iter().zip(&contract.lookups) {
@@ -179,9 +190,9 @@ impl Instance {
             granted.snapshot.clone_from(snapshot);
         }
         let rows = call.columns.num_rows();
-        let ready = Instant::now();
+        let ready = clock();
         let returned = self.cross(rows, &columns, &lookups, call.now_ms, deadline);
-        let back = Instant::now();
+        let back = clock();
         for granted in &mut self.store.data_mut().tables {
             granted.snapshot = None;
         }
@@ -191,7 +202,14 @@ impl Instance {
                 Failure::Broken(cut(wrong, DETAIL_MAX_BYTES))
             })
         });
-        Ok((returned, Crossing { lowering: ready - began, call: back - ready, checking: back.elapsed() }))
+        Ok((
+            returned,
+            Crossing {
+                lowering: ready.saturating_sub(began),
+                call: back.saturating_sub(ready),
+                checking: clock().saturating_sub(back),
+            },
+        ))
     }
 
     fn cross(

@@ -21,6 +21,7 @@ pub use columns::{crossing_bytes, from_json, to_json};
 pub use engine::{About, Engine, Plugin};
 pub use instance::{CONFIGURE_DEADLINE, Crossing, Failure, Instance};
 pub use log::{LOG_MAX_LINE_BYTES, LOG_MAX_LINES_PER_SECOND};
+pub(crate) use sandbox::worked;
 
 #[cfg(test)]
 pub(crate) mod testing;

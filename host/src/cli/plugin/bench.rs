@@ -13,7 +13,7 @@ use crate::cli::cases::case_files;
 use crate::plugin::Engine;
 
 /// Measure what a plugin costs a row in its sandbox, and how much of that is the boundary: the rows of its cases,
-/// repeated to batches of several sizes. The figures are medians; the columns are ns a row.
+/// repeated to batches of several sizes. The figures are medians of the processor's time, in ns a row.
 #[derive(Args)]
 pub(in crate::cli) struct Bench {
     #[command(flatten)]
