@@ -1,5 +1,7 @@
 //! The end-to-end tests, one module a promise, all in one binary: they share one Kafka.
 
+#[path = "e2e/author.rs"]
+mod author;
 #[path = "e2e/bad_input.rs"]
 mod bad_input;
 #[path = "e2e/dimensions.rs"]

@@ -14,7 +14,7 @@ use super::columns::{Lowered, bitmap, lower};
 use super::contract::{GivenText, contract};
 use super::dimensions::GrantedTable;
 use super::log::StageLog;
-use super::sandbox::State;
+use super::sandbox::{State, worked};
 use crate::contract::{Call, Contract, Given, Patch};
 use crate::dimension::Snapshot;
 use crate::error::{Error, ErrorKind, Result};
@@ -71,6 +71,17 @@ impl fmt::Display for Failure {
 
 fn mebibytes(bytes: u64) -> String {
     format!("{:.1} MiB", bytes as f64 / (1024.0 * 1024.0))
+}
+
+/// Where the time of one `process` went: the processor's, of the calling thread.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Crossing {
+    /// Arrow to the interface's layout.
+    pub lowering: Duration,
+    /// The call: copies into the plugin's memory, its own work, copies out of it.
+    pub call: Duration,
+    /// What came back checked, and made Arrow again.
+    pub checking: Duration,
 }
 
 /// The error of a host function that ends a call whose time is over.
@@ -147,6 +158,29 @@ impl Instance {
         tables: &[Option<Snapshot>],
         deadline: Duration,
     ) -> Result<Result<Patch, Failure>> {
+        self.process_by(call, contract, tables, deadline, || Duration::ZERO).map(|(returned, _)| returned)
+    }
+
+    /// As `process`, and where the time went.
+    pub fn process_timed(
+        &mut self,
+        call: &Call,
+        contract: &Contract,
+        tables: &[Option<Snapshot>],
+        deadline: Duration,
+    ) -> Result<(Result<Patch, Failure>, Crossing)> {
+        self.process_by(call, contract, tables, deadline, worked)
+    }
+
+    fn process_by(
+        &mut self,
+        call: &Call,
+        contract: &Contract,
+        tables: &[Option<Snapshot>],
+        deadline: Duration,
+        clock: impl Fn() -> Duration,
+    ) -> Result<(Result<Patch, Failure>, Crossing)> {
+        let began = clock();
         let columns = lower_all(call.columns.columns(), &contract.reads)?;
         let mut lookups = Vec::with_capacity(call.lookups.len());
         for (joined, declared) in call.lookups.iter().zip(&contract.lookups) {
@@ -156,16 +190,26 @@ impl Instance {
             granted.snapshot.clone_from(snapshot);
         }
         let rows = call.columns.num_rows();
+        let ready = clock();
         let returned = self.cross(rows, &columns, &lookups, call.now_ms, deadline);
+        let back = clock();
         for granted in &mut self.store.data_mut().tables {
             granted.snapshot = None;
         }
-        Ok(returned.and_then(|patch| {
+        let returned = returned.and_then(|patch| {
             check(patch, contract, rows).map_err(|wrong| {
                 self.ended = true;
                 Failure::Broken(cut(wrong, DETAIL_MAX_BYTES))
             })
-        }))
+        });
+        Ok((
+            returned,
+            Crossing {
+                lowering: ready.saturating_sub(began),
+                call: back.saturating_sub(ready),
+                checking: clock().saturating_sub(back),
+            },
+        ))
     }
 
     fn cross(

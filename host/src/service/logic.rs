@@ -11,11 +11,14 @@ use crate::commit::ConfigChange;
 use crate::config::{Pipeline, PluginStage, Stage, StageKind};
 use crate::plugin::Plugin;
 
+/// Compiled plugins by stage.
+pub type Plugins = BTreeMap<String, Arc<Plugin>>;
+
 /// Compiled plugins by stage, and changed configs.
 #[derive(Clone, Debug, Default)]
 pub struct Logic {
     /// By stage its plugin.
-    pub plugins: BTreeMap<String, Arc<Plugin>>,
+    pub plugins: Plugins,
     /// By stage the config that was put in place of the pipeline file's.
     pub configs: BTreeMap<String, ConfigChange>,
 }
