@@ -137,8 +137,9 @@ export class Batch {
 
   #rows() {
     if (!this.#kept) {
+      const gone = this.#gone;
       const rows = [];
-      for (let row = 0; row < this.rows; row++) if (!this.#gone.has(row)) rows.push(row);
+      for (let row = 0; row < this.rows; row++) if (!gone.has(row)) rows.push(row);
       return rows;
     }
     const kept = new Set(this.#kept);
@@ -174,11 +175,11 @@ export class Batch {
       else filtered.set(reason, [row]);
     }
     return {
-      rows: everything ? undefined : Uint32Array.from(rows, (row) => (origin ? origin[row] : row)),
+      rows: everything ? undefined : new Uint32Array(origin ? rows.map((row) => origin[row]) : rows),
       columns,
       outputs,
       rejects,
-      filtered: Array.from(filtered, ([reason, rows]) => ({ reason, rows: Uint32Array.from(rows) })),
+      filtered: Array.from(filtered, ([reason, rows]) => ({ reason, rows: new Uint32Array(rows) })),
     };
   }
 }

@@ -39,7 +39,14 @@ function nested(logical, left, rows, found) {
   if (logical.kind === "struct") return structs(logical, left, rows, present);
   const values = FLAT[logical.kind](logical, node.values, rows, present);
   if (values.length !== rows) throw new RangeError(`${values.length} values of ${toText(logical)} for ${rows} rows`);
-  return present ? Array.from(values, (value, row) => (present[row] ? value : null)) : values;
+  return present ? withNulls(values, present) : values;
+}
+
+// Plain loops: a component's engine compiles nothing, and a call costs it more than the turn of a loop.
+function withNulls(values, present) {
+  const all = new Array(values.length);
+  for (let row = 0; row < all.length; row++) all[row] = present[row] ? values[row] : null;
+  return all;
 }
 
 function lists(logical, node, left, present, onlyPresent) {
@@ -103,7 +110,10 @@ function utf8(_, values) {
   if (values.tag !== "dictionary") return texts(values.val);
   const distinct = texts(values.val.values);
   // The code of a null row means nothing, and is replaced by the caller.
-  return Array.from(values.val.codes, (code) => distinct[code]);
+  const { codes } = values.val;
+  const all = new Array(codes.length);
+  for (let row = 0; row < all.length; row++) all[row] = distinct[codes[row]];
+  return all;
 }
 
 function binary(_, values) {

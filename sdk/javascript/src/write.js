@@ -37,7 +37,7 @@ function nested(logical, values, nodes) {
   let validity = EMPTY;
   let present;
   if (!ArrayBuffer.isView(values) && (values.includes(null) || values.includes(undefined))) {
-    present = Array.from(values, (value) => value !== null && value !== undefined);
+    present = presence(values);
     if (!logical.nullable) {
       const at = present.indexOf(false);
       throw new TypeError(`value ${at} is ${values[at]}, but the type is ${toText(logical)}; \`${toText(logical)}?\` may be null`);
@@ -46,11 +46,22 @@ function nested(logical, values, nodes) {
   }
   if (logical.kind === "list") return lists(logical, values, present, validity, nodes);
   if (logical.kind === "struct") return structs(logical, values, present, validity, nodes);
-  if (present) {
-    const place = filler(logical);
-    values = Array.from(values, (value, row) => (present[row] ? value : place));
-  }
+  if (present) values = filled(values, present, filler(logical));
   nodes.push({ validity, values: FLAT[logical.kind](logical, values) });
+}
+
+// Plain loops: a component's engine compiles nothing, and a call costs it more than the turn of a loop.
+
+function presence(values) {
+  const present = new Array(values.length);
+  for (let row = 0; row < values.length; row++) present[row] = values[row] !== null && values[row] !== undefined;
+  return present;
+}
+
+function filled(values, present, place) {
+  const all = new Array(values.length);
+  for (let row = 0; row < all.length; row++) all[row] = present[row] ? values[row] : place;
+  return all;
 }
 
 function lists(logical, values, present, validity, nodes) {
@@ -138,21 +149,22 @@ const LONE_SURROGATE = /[\ud800-\udbff](?![\udc00-\udfff])|(?<![\ud800-\udbff])[
 /** The text buffer of these values; where all are ASCII, the usual case, characters are bytes. */
 function varlen(logical, texts, rows) {
   const offsets = new Uint32Array(texts.length + 1);
-  const joined = texts.join("");
-  const data = encoder.encode(joined);
   let end = 0;
-  if (data.length === joined.length) {
-    for (let row = 0; row < texts.length; row++) offsets[row + 1] = end += texts[row].length;
-    return { offsets, data };
+  for (let row = 0; row < texts.length; row++) {
+    const text = texts[row];
+    if (typeof text !== "string") throw wrong(text, "string", logical);
+    offsets[row + 1] = end += text.length;
   }
+  const data = encoder.encode(texts.join(""));
+  if (data.length === end) return { offsets, data };
   // Half of a character, which JavaScript's text may hold, has no UTF-8.
   allFit(logical, rows, (value) => !LONE_SURROGATE.test(value));
+  end = 0;
   for (let row = 0; row < texts.length; row++) offsets[row + 1] = end += encoder.encode(texts[row]).length;
   return { offsets, data };
 }
 
 function utf8(logical, values) {
-  for (let row = 0; row < values.length; row++) if (typeof values[row] !== "string") throw wrong(values[row], "string", logical);
   if (!logical.dictionary) return { tag: "varlen", val: varlen(logical, values, values) };
   const codeOf = new Map();
   const codes = new Uint32Array(values.length);

@@ -13,44 +13,44 @@ export default transform(
   },
   ({ bots, tracking }) => {
     const isBot = botFinder(bots);
-    const tracks = (parameter) => tracking.some((prefix) => parameter.startsWith(prefix));
     return (batch) => {
       const { url: urls, user_agent: agents } = batch.columns;
       const host = [], path = [], query = [];
       for (let row = 0; row < batch.rows; row++) {
+        const url = urls[row];
+        const scheme = url.indexOf("://");
         if (isBot(agents[row])) {
           batch.filter(row, "bot");
-          continue;
+        } else if (scheme < 0) {
+          batch.reject(row, "bad_url", url);
+        } else {
+          const mark = url.indexOf("?", scheme + 3);
+          const page = url.slice(scheme + 3, mark < 0 ? undefined : mark);
+          const slash = page.indexOf("/");
+          host.push(slash < 0 ? page : page.slice(0, slash));
+          path.push(slash < 0 ? "" : page.slice(slash));
+          query.push(mark < 0 ? null : withoutTracking(url.slice(mark + 1), tracking));
         }
-        const [page, parameters, found] = takeApart(urls[row]);
-        if (!found) {
-          batch.reject(row, "bad_url", urls[row]);
-          continue;
-        }
-        const slash = page.indexOf("/");
-        host.push(slash < 0 ? page : page.slice(0, slash));
-        path.push(slash < 0 ? "" : page.slice(slash));
-        const kept = parameters.split("&").filter((parameter) => parameter && !tracks(parameter));
-        query.push(kept.length ? kept.join("&") : null);
       }
       return { host, path, query };
     };
   },
 );
 
-/** What stands between `://` and `?`, what behind, and whether there is a `://`. */
-function takeApart(url) {
-  const scheme = url.indexOf("://");
-  const address = url.slice(scheme + 3);
-  const mark = address.indexOf("?");
-  return mark < 0 ? [address, "", scheme >= 0] : [address.slice(0, mark), address.slice(mark + 1), scheme >= 0];
+function withoutTracking(query, tracking) {
+  const tracks = (parameter) => tracking.some((prefix) => parameter.startsWith(prefix));
+  const kept = query.split("&").filter((parameter) => parameter && !tracks(parameter));
+  return kept.length ? kept.join("&") : null;
 }
 
 /** Remembers what was found out about agents: there are few, and each comes often. */
 export function botFinder(bots, agents = new Map()) {
   return (agent) => {
-    const bot = agents.get(agent) ?? bots.some((name) => agent.includes(name));
-    if (agents.size < MOST_AGENTS) agents.set(agent, bot);
+    let bot = agents.get(agent);
+    if (bot === undefined) {
+      bot = bots.some((name) => agent.includes(name));
+      if (agents.size < MOST_AGENTS) agents.set(agent, bot);
+    }
     return bot;
   };
 }
