@@ -1,11 +1,14 @@
 //! The command line. Results go to stdout, everything else to stderr; exit codes: 0 done, 1 failed, 2 wrong usage.
 
+mod cases;
 mod check;
 mod infer;
 mod plugin;
 mod preview;
 mod run;
+mod test;
 
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -56,7 +59,9 @@ enum Command {
     Infer(infer::Infer),
     /// Show rows after each stage as tables; commits nothing, joins no consumer group.
     Preview(preview::Preview),
-    /// Build and inspect plugins.
+    /// Run a pipeline on the rows of cases, and show what differs from what they expect.
+    Test(test::Test),
+    /// Make, build and try plugins.
     #[command(subcommand)]
     Plugin(plugin::Plugin),
     /// Make data for trying things out.
@@ -83,10 +88,21 @@ struct PipelineArgs {
 
 impl PipelineArgs {
     fn read(&self) -> Result<Pipeline, Failure> {
-        let environment = |name: &str| std::env::var(name).ok();
+        self.read_with(&BTreeMap::new(), &BTreeMap::new())
+    }
+
+    /// With keys that are set before those of the command line, and with values for variables that are not there.
+    fn read_with(
+        &self,
+        set: &BTreeMap<String, String>,
+        variables: &BTreeMap<String, String>,
+    ) -> Result<Pipeline, Failure> {
+        let environment = |name: &str| std::env::var(name).ok().or_else(|| variables.get(name).cloned());
+        let set = set.iter().map(|(key, value)| (key.clone(), value.clone()));
+        let overrides: Vec<(String, String)> = set.chain(self.overrides.iter().cloned()).collect();
         // Absolute, so that what is committed means the same wherever the next start comes from.
         let path = std::path::absolute(&self.pipeline)?;
-        Ok(config::read(&path, &self.overrides, &environment)?)
+        Ok(config::read(&path, &overrides, &environment)?)
     }
 }
 
@@ -100,8 +116,13 @@ fn parse_override(text: &str) -> Result<(String, String), String> {
 /// Stdout went away (`millstream check | head`).
 impl From<std::io::Error> for Failure {
     fn from(error: std::io::Error) -> Self {
-        Self::Error(Error::new(ErrorKind::Storage, "the result cannot be written").caused_by(error))
+        Self::Error(unwritable(error))
     }
+}
+
+/// What is said when stdout went away.
+fn unwritable(error: std::io::Error) -> Error {
+    Error::new(ErrorKind::Storage, "the result cannot be written").caused_by(error)
 }
 
 /// Runs the command line of this process.
@@ -113,6 +134,7 @@ pub fn main() -> ExitCode {
         Command::Check(command) => command.run(),
         Command::Infer(command) => command.run(),
         Command::Preview(command) => command.run(),
+        Command::Test(command) => command.run(),
         Command::Plugin(command) => command.run(),
         Command::Generate(Generate::Clicks(settings)) => generate_clicks(settings),
     };

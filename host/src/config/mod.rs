@@ -29,3 +29,4 @@ pub use pipeline::*;
 pub use problem::{Problem, Problems, Severity};
 pub(crate) use problem::{nearest, suggestion};
 pub use read::{read, read_text};
+pub(crate) use units::{plain_duration, plain_size_bytes};

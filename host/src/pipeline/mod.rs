@@ -3,9 +3,11 @@
 mod counts;
 mod phases;
 mod tree;
+mod walk;
 mod worker;
 
 pub use counts::{Counts, OTHER, Reasons, UNREAD, each_reason};
 pub use phases::{Phases, Stopwatch, process_cpu_ns};
 pub use tree::{Readers, Tree};
+pub use walk::{Destination, Walk};
 pub use worker::{Parts, Share, Worker};

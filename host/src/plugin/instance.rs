@@ -4,7 +4,7 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use wasmtime::{Store, Trap, UpdateDeadline, WasmBacktrace};
 
@@ -71,6 +71,17 @@ impl fmt::Display for Failure {
 
 fn mebibytes(bytes: u64) -> String {
     format!("{:.1} MiB", bytes as f64 / (1024.0 * 1024.0))
+}
+
+/// Where the time of one `process` went.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Crossing {
+    /// Arrow to the interface's layout.
+    pub lowering: Duration,
+    /// The call: copies into the plugin's memory, its own work, copies out of it.
+    pub call: Duration,
+    /// What came back checked, and made Arrow again.
+    pub checking: Duration,
 }
 
 /// The error of a host function that ends a call whose time is over.
@@ -147,6 +158,18 @@ impl Instance {
         tables: &[Option<Snapshot>],
         deadline: Duration,
     ) -> Result<Result<Patch, Failure>> {
+        self.process_timed(call, contract, tables, deadline).map(|(returned, _)| returned)
+    }
+
+    /// As `process`, and where the time went.
+    pub fn process_timed(
+        &mut self,
+        call: &Call,
+        contract: &Contract,
+        tables: &[Option<Snapshot>],
+        deadline: Duration,
+    ) -> Result<(Result<Patch, Failure>, Crossing)> {
+        let began = Instant::now();
         let columns = lower_all(call.columns.columns(), &contract.reads)?;
         let mut lookups = Vec::with_capacity(call.lookups.len());
         for (joined, declared) in call.lookups.iter().zip(&contract.lookups) {
@@ -156,16 +179,19 @@ impl Instance {
             granted.snapshot.clone_from(snapshot);
         }
         let rows = call.columns.num_rows();
+        let ready = Instant::now();
         let returned = self.cross(rows, &columns, &lookups, call.now_ms, deadline);
+        let back = Instant::now();
         for granted in &mut self.store.data_mut().tables {
             granted.snapshot = None;
         }
-        Ok(returned.and_then(|patch| {
+        let returned = returned.and_then(|patch| {
             check(patch, contract, rows).map_err(|wrong| {
                 self.ended = true;
                 Failure::Broken(cut(wrong, DETAIL_MAX_BYTES))
             })
-        }))
+        });
+        Ok((returned, Crossing { lowering: ready - began, call: back - ready, checking: back.elapsed() }))
     }
 
     fn cross(

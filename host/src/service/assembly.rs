@@ -15,7 +15,7 @@ use crate::disk::Disk;
 use crate::error::{Error, ErrorKind, Result};
 use crate::output::{Combine, Opening, REJECTS, RejectSink, Sink};
 use crate::pipeline::Parts;
-use crate::plan::{self, Plan, Planned, Refused, Work};
+use crate::plan::{self, Plan, Planned, PlannedStage, Refused, Work};
 use crate::plugin::{Engine, Plugin};
 
 use super::store::PluginStore;
@@ -60,15 +60,7 @@ impl Assembly {
         let pipeline = &self.pipeline;
         let stamp = self.stamp(plan);
         let opening = self.opening(&stamp, worker, epoch);
-        let mut decoders = Vec::with_capacity(plan.sources.len());
-        for (source, planned) in pipeline.sources.iter().zip(&plan.sources) {
-            decoders.push(Decoder::new(&source.columns, source.format.value, &source.unknown, &planned.needed)?);
-        }
-        let mut stages = Vec::with_capacity(plan.stages.len());
-        for planned in &plan.stages {
-            let plugin = plugins.get(planned.name.as_ref()).cloned();
-            stages.push(crate::stage::Stage::new(planned, &pipeline.stages[planned.index], plugin)?);
-        }
+        let (decoders, stages) = (decoders(pipeline, plan)?, stages(pipeline, plan, plugins)?);
         let mut outputs = Vec::with_capacity(plan.outputs.len());
         for planned in &plan.outputs {
             let settings = &pipeline.outputs[planned.index];
@@ -131,12 +123,34 @@ impl Assembly {
 
     /// By source the decoded column that holds the time of the event.
     pub fn event_time(&self, plan: &Plan) -> Vec<Option<usize>> {
-        let columns = self.pipeline.sources.iter().zip(&plan.sources).map(|(source, planned)| {
-            let name = &source.event_time.as_ref()?.value;
-            planned.columns.iter().position(|column| column.name == *name)
-        });
-        columns.collect()
+        event_time(&self.pipeline, plan)
     }
+}
+
+/// One thread's decoders of a plan, by source.
+pub fn decoders(pipeline: &Pipeline, plan: &Plan) -> Result<Vec<Decoder>> {
+    let sources = pipeline.sources.iter().zip(&plan.sources);
+    sources
+        .map(|(source, planned)| Decoder::new(&source.columns, source.format.value, &source.unknown, &planned.needed))
+        .collect()
+}
+
+/// One thread's stages of a plan.
+pub fn stages(pipeline: &Pipeline, plan: &Plan, plugins: &Plugins) -> Result<Vec<crate::stage::Stage>> {
+    let instance = |planned: &PlannedStage| {
+        let plugin = plugins.get(planned.name.as_ref()).cloned();
+        crate::stage::Stage::new(planned, &pipeline.stages[planned.index], plugin)
+    };
+    plan.stages.iter().map(instance).collect()
+}
+
+/// By source the decoded column that holds the time of the event.
+pub fn event_time(pipeline: &Pipeline, plan: &Plan) -> Vec<Option<usize>> {
+    let columns = pipeline.sources.iter().zip(&plan.sources).map(|(source, planned)| {
+        let name = &source.event_time.as_ref()?.value;
+        planned.columns.iter().position(|column| column.name == *name)
+    });
+    columns.collect()
 }
 
 /// Compiles a stage's plugin; checks a pinned digest.

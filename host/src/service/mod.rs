@@ -10,6 +10,6 @@ mod summary;
 mod swap;
 mod threads;
 
-pub use assembly::{build_plan, load, load_files};
+pub use assembly::{Plugins, build_plan, decoders, event_time, load, load_files, stages};
 pub use run::{Failure, Mode, RunSettings, run};
 pub use summary::Summary;
