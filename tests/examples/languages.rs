@@ -33,7 +33,9 @@ fn main() -> Result<()> {
     let mut arguments = std::env::args().skip(1);
     let events = arguments.next().ok_or("name the file with clicks, and components")?;
     let call = Call { columns: columns(&events)?, lookups: Vec::new(), now_ms: 0 };
-    println!("| component | MiB | compile, s | start, ms | memory at the start, MiB | after 200 batches, MiB | ns a row |");
+    println!(
+        "| component | MiB | compile, s | start, ms | memory at the start, MiB | after 200 batches, MiB | ns a row |"
+    );
     println!("|---|---|---|---|---|---|---|");
     for component in arguments {
         measure(Path::new(&component), &call)?;
