@@ -8,6 +8,8 @@ mod examples;
 mod generate;
 #[path = "e2e/hot_swap.rs"]
 mod hot_swap;
+#[path = "e2e/ready_made.rs"]
+mod ready_made;
 #[path = "e2e/recovery.rs"]
 mod recovery;
 #[path = "e2e/sources.rs"]

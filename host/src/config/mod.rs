@@ -17,6 +17,7 @@ mod reader;
 mod set;
 mod source;
 mod stage;
+mod stage_config;
 mod units;
 
 #[cfg(test)]
@@ -29,3 +30,4 @@ pub use pipeline::*;
 pub use problem::{Problem, Problems, Severity};
 pub(crate) use problem::{nearest, suggestion};
 pub use read::{read, read_text};
+pub use stage_config::StageConfig;

@@ -236,8 +236,8 @@ pub struct PluginStage {
     pub tables: Option<Vec<Located<String>>>,
     /// `sha256`: anything else is refused.
     pub sha256: Option<Located<String>>,
-    /// `config` as a JSON object; `{}` when absent.
-    pub config: Located<serde_json::Value>,
+    /// `config` as a JSON object; `{}` when absent. It is printed with secrets as names.
+    pub config: Located<StageConfig>,
 }
 
 /// A native lookup.

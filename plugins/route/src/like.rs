@@ -121,12 +121,11 @@ fn matches_pieces(text: &str, pieces: &[Piece]) -> bool {
                 }
             }
         }
-        match &mut again {
-            Some((behind, from)) if from.next().is_some() => {
-                at = *behind;
-                rest = from.clone();
-            }
-            _ => return false,
+        let Some((behind, from)) = &mut again else { return false };
+        if from.next().is_none() {
+            return false;
         }
+        at = *behind;
+        rest = from.clone();
     }
 }

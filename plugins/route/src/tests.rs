@@ -201,7 +201,7 @@ fn a_dictionary_routes_as_plain_text_does() {
         ..Given::default()
     };
     let config = json!({ "default": "b", "rules": [{ "when": "kind IN ('x', 'y') AND length(kind) = 1", "to": "a" }] });
-    let config = millstream_sdk::config::read(config).unwrap();
+    let config = config::read(config).unwrap();
     let (mut stage, _) = RouteStage::configure(config, &given).unwrap();
     let values = Varlen { offsets: vec![0, 1, 2, 3], data: b"xyz".to_vec() };
     let codes = vec![2, 0, 77, 1, 2];
