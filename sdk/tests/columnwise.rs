@@ -1,7 +1,7 @@
 //! Columns taken row by row, and text in slots, against what the same values give when they are written anew.
 
 use millstream_sdk::columnwise::{NULL_ROW, Texts};
-use millstream_sdk::{Column, Natural, Nodes, ReadValue, Repeated, WriteValue, ColumnType};
+use millstream_sdk::{Column, ColumnType, Natural, Nodes, ReadValue, Repeated, WriteValue};
 use proptest::prelude::*;
 
 fn write<T: WriteValue<M>, M>(values: impl IntoIterator<Item = T>) -> Column {
@@ -90,7 +90,8 @@ proptest! {
 
 #[test]
 fn structs_are_taken_with_their_fields() {
-    let rows = serde_json::json!([{ "x": { "a": 1, "b": ["u", "v"] } }, { "x": null }, { "x": { "a": null, "b": [] } }]);
+    let rows =
+        serde_json::json!([{ "x": { "a": 1, "b": ["u", "v"] } }, { "x": null }, { "x": { "a": null, "b": [] } }]);
     struct Twice;
     impl millstream_sdk::Stage for Twice {
         type Config = ();
@@ -101,10 +102,7 @@ fn structs_are_taken_with_their_fields() {
             let fields = given.columns.clone();
             Ok((Self, millstream_sdk::Contract { reads: fields.clone(), writes: fields, ..Default::default() }))
         }
-        fn process(
-            &mut self,
-            batch: millstream_sdk::Batch,
-        ) -> Result<millstream_sdk::Patch, millstream_sdk::Failure> {
+        fn process(&mut self, batch: millstream_sdk::Batch) -> Result<millstream_sdk::Patch, millstream_sdk::Failure> {
             let logical = "struct<a: int8?, b: list<utf8>>".parse().unwrap();
             let rows = vec![0, 0, 1, 2];
             let columns = vec![batch.columns[0].take(&logical, &rows)];

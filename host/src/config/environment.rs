@@ -88,15 +88,22 @@ impl Surroundings<'_> {
                 self.file(path, help)?
             }
             None if !is_name(name) => {
-                let help = "a secret is named { secret = \"NAME\" }, an environment variable, or { secret = \"file:PATH\" }";
+                let help =
+                    "a secret is named { secret = \"NAME\" }, an environment variable, or { secret = \"file:PATH\" }";
                 return Err((format!("`{name}` is not the name of an environment variable"), help.to_owned()));
             }
             None => (self.environment)(name).ok_or_else(|| {
-                (format!("the environment has no secret {name}"), format!("set it where the host is started: export {name}=.."))
+                (
+                    format!("the environment has no secret {name}"),
+                    format!("set it where the host is started: export {name}=.."),
+                )
             })?,
         };
         if value.is_empty() {
-            return Err((format!("the secret {name} is empty"), "give it a value where the host is started".to_owned()));
+            return Err((
+                format!("the secret {name} is empty"),
+                "give it a value where the host is started".to_owned(),
+            ));
         }
         Ok(value)
     }

@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use millstream_sdk::LogicalType;
 
+use super::StageConfig;
+
 /// A value with the bytes of the pipeline file that it stands at.
 #[derive(Clone, Debug)]
 pub struct Located<T> {

@@ -64,11 +64,7 @@ pub(super) fn stage(reader: &mut Reader<'_>, node: &Node) -> Option<Stage> {
     Some(Stage { name: name?, from: from?, kind: kind?, limits: limits? })
 }
 
-fn plugin(
-    reader: &mut Reader<'_>,
-    field: &Field<'_>,
-    config: Option<Located<StageConfig>>,
-) -> Option<PluginStage> {
+fn plugin(reader: &mut Reader<'_>, field: &Field<'_>, config: Option<Located<StageConfig>>) -> Option<PluginStage> {
     let mut keys = Keys::of(reader, field, &PLUGIN, "{ file = \"plugins/clean.wasm\" }")?;
     let example = "\"plugins/clean.wasm\"";
     let file =
@@ -182,12 +178,7 @@ fn config_of(reader: &mut Reader<'_>, field: Option<&Field<'_>>) -> Option<Locat
     Some(Located { value: StageConfig::new(&value, secrets), span: field.node.at.span() })
 }
 
-fn json_table(
-    reader: &mut Reader<'_>,
-    table: &Table,
-    path: &str,
-    secrets: &mut Secrets,
-) -> Option<serde_json::Value> {
+fn json_table(reader: &mut Reader<'_>, table: &Table, path: &str, secrets: &mut Secrets) -> Option<serde_json::Value> {
     let read: Vec<Option<(String, serde_json::Value)>> = table
         .entries
         .iter()
@@ -232,7 +223,8 @@ fn json(reader: &mut Reader<'_>, field: &Field<'_>, secrets: &mut Secrets) -> Op
         Value::Datetime(text) => text.clone().into(),
         Value::Array(items) => {
             let item = |node| Field { path: field.path.clone(), key_at: field.key_at, node };
-            let read: Vec<Option<serde_json::Value>> = items.iter().map(|node| json(reader, &item(node), secrets)).collect();
+            let read: Vec<Option<serde_json::Value>> =
+                items.iter().map(|node| json(reader, &item(node), secrets)).collect();
             serde_json::Value::Array(read.into_iter().collect::<Option<_>>()?)
         }
         Value::Table(table) => match table.entries.as_slice() {

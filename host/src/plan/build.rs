@@ -10,8 +10,8 @@ use super::contract::Checked;
 use super::names::{Names, stage_text};
 use super::{Plan, contract, output, prune};
 use crate::config::{
-    Located, LookupStage, Missing, Outline, Pipeline, PluginStage, Problem, Problems, Source, Stage, StageKind,
-    Unknown, Upstream, nearest,
+    Located, LookupStage, Missing, Outline, Pipeline, PluginStage, Problem, Problems, Source, Stage, StageConfig,
+    StageKind, Unknown, Upstream, nearest,
 };
 use crate::contract::{Contract, Given, Table};
 use crate::schema::Column;

@@ -149,7 +149,10 @@ impl Rule {
             }
         };
         if settings.required && settings.default.is_some() {
-            return Err(wrong("required", "with a `default` no row is without a value: take one of the two away".into()));
+            return Err(wrong(
+                "required",
+                "with a `default` no row is without a value: take one of the two away".into(),
+            ));
         }
         if let Some(format) = &settings.format {
             let is_time = matches!(to, LogicalType::Date | LogicalType::Timestamp(_));
@@ -169,7 +172,8 @@ impl Rule {
         };
         let (min, max) = (scalar("min", &settings.min)?, scalar("max", &settings.max)?);
         let has_order = !matches!(to, LogicalType::Utf8 | LogicalType::Bool | LogicalType::Uuid);
-        if let Some((part, _)) = [("min", &min), ("max", &max)].into_iter().find(|(_, end)| end.is_some() && !has_order) {
+        if let Some((part, _)) = [("min", &min), ("max", &max)].into_iter().find(|(_, end)| end.is_some() && !has_order)
+        {
             let message = format!("it is for numbers, dates and timestamps, and column `{}` is {to}", field.name);
             return Err(wrong(part, message));
         }

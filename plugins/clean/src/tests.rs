@@ -87,7 +87,12 @@ fn text_becomes_every_type() {
             json!([true, true, true, true, false, false, false]),
             json!(["2", "", "ja"]),
         ),
-        ("date", json!(["2024-02-29"]), json!(["2024-02-29"]), json!(["2023-02-29", "2024-02-29T00:00:00", "29.2.2024"])),
+        (
+            "date",
+            json!(["2024-02-29"]),
+            json!(["2024-02-29"]),
+            json!(["2023-02-29", "2024-02-29T00:00:00", "29.2.2024"]),
+        ),
         (
             "timestamp(ms)",
             json!(["2024-02-29T12:00:00.0019Z", "2024-02-29 12:00:00+01:00"]),
@@ -158,9 +163,13 @@ fn a_format_reads_dates_and_timestamps() {
 
 #[test]
 fn a_reject_shows_the_value_as_it_came() {
-    let outcome = clean("x: utf8, n: int32", json!({ "x": { "trim": true, "cast": "int8" }, "n": { "max": 3 } }), json!([
-        { "x": " 1x ", "n": 1 }, { "x": "2", "n": 4 }, { "x": "y", "n": 4 }, { "x": "3", "n": 3 }
-    ]));
+    let outcome = clean(
+        "x: utf8, n: int32",
+        json!({ "x": { "trim": true, "cast": "int8" }, "n": { "max": 3 } }),
+        json!([
+            { "x": " 1x ", "n": 1 }, { "x": "2", "n": 4 }, { "x": "y", "n": 4 }, { "x": "3", "n": 3 }
+        ]),
+    );
     assert_eq!(
         outcome.rejects(),
         [
@@ -194,9 +203,8 @@ fn a_dictionary_is_cleaned_by_its_values() {
         let given = Given { columns: vec![Field::new("x", LogicalType::Utf8).nullable()], ..Given::default() };
         let config = config::read(json!({ "columns": { "x": rule } })).unwrap();
         let (mut stage, contract) = Clean::configure(config, &given).unwrap();
-        let mut run = |column: &Column| {
-            stage.process(Batch { rows: 6, columns: vec![column.clone()], lookups: vec![] }).unwrap()
-        };
+        let mut run =
+            |column: &Column| stage.process(Batch { rows: 6, columns: vec![column.clone()], lookups: vec![] }).unwrap();
         let (by_value, by_row) = (run(&column), run(&plain));
         assert_eq!((&by_value.rows, &by_value.rejects), (&by_row.rows, &by_row.rejects), "{rule}");
         let rows = by_row.rows.as_ref().map_or(6, Vec::len);
@@ -257,10 +265,7 @@ fn a_wrong_config_says_where_and_what() {
             "config key `columns.x.required`: with a `default` no row is without a value",
         ),
         (json!({ "x": { "format": "%Y" } }), "config key `columns.x.format`: it says how text is read"),
-        (
-            json!({ "x": { "cast": "date", "format": "%H" } }),
-            "config key `columns.x.format`: it names no day:",
-        ),
+        (json!({ "x": { "cast": "date", "format": "%H" } }), "config key `columns.x.format`: it names no day:"),
         (json!({ "l": { "min": 1 } }), "config key `columns.l`: column `l` is list<int8>: only `required` is for it"),
         (json!({ "x": { "trimm": true } }), "config key `columns.x.trimm`: unknown field `trimm`, expected one of"),
     ] {

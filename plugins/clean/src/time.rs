@@ -9,7 +9,8 @@ const DAY_S: i64 = 86_400;
 
 /// Whether a format can be read at all: a text written by it must be.
 pub fn check_format(format: &str) -> Result<(), String> {
-    let noon = DateTime::constant(2024, 2, 29, 12, 34, 56, 0).to_zoned(TimeZone::UTC).map_err(|error| error.to_string())?;
+    let noon =
+        DateTime::constant(2024, 2, 29, 12, 34, 56, 0).to_zoned(TimeZone::UTC).map_err(|error| error.to_string())?;
     let help = "letters are those of strftime: \"%d.%m.%Y %H:%M:%S\"";
     let written = strtime::format(format, &noon).map_err(|error| format!("{error}; {help}"))?;
     let read = strtime::parse(format, &written).map_err(|error| format!("{error}; {help}"))?;

@@ -128,7 +128,10 @@ fn chosen(
         let key = format!("fields.{name}");
         let Some(index) = fields.iter().position(|(field, _)| *field == name) else {
             let names: Vec<&str> = fields.iter().map(|(field, _)| field.as_str()).collect();
-            return Err(ConfigError::key(key, format!("the items have no such field; they have: {}", names.join(", "))));
+            return Err(ConfigError::key(
+                key,
+                format!("the items have no such field; they have: {}", names.join(", ")),
+            ));
         };
         if writes.iter().any(|written| written.name == column) {
             return Err(ConfigError::key(key, format!("column `{column}` is already written by another field")));
@@ -218,7 +221,11 @@ impl Explode {
             children.push(Some(column));
         }
         let take = |index: &usize| children.get_mut(*index).and_then(Option::take);
-        wanted.iter().map(take).collect::<Option<_>>().ok_or_else(|| Failure::fatal("a field did not come with the items"))
+        wanted
+            .iter()
+            .map(take)
+            .collect::<Option<_>>()
+            .ok_or_else(|| Failure::fatal("a field did not come with the items"))
     }
 }
 

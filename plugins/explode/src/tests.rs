@@ -11,10 +11,7 @@ fn explode(columns: &str, config: Value, rows: Value) -> testing::Outcome {
 fn a_list_becomes_rows() {
     let rows = json!([{ "tags": ["a", "b"] }, { "tags": ["c"] }]);
     let outcome = explode("tags: list<utf8>", json!({ "column": "tags" }), rows);
-    assert_eq!(
-        outcome.kept(),
-        [(0, json!({ "tags": "a" })), (0, json!({ "tags": "b" })), (1, json!({ "tags": "c" }))]
-    );
+    assert_eq!(outcome.kept(), [(0, json!({ "tags": "a" })), (0, json!({ "tags": "b" })), (1, json!({ "tags": "c" }))]);
 }
 
 #[test]

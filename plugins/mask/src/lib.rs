@@ -246,12 +246,15 @@ const LEAST_KEY_BYTES: usize = 16;
 fn key_of<'k>(place: &str, key: Option<&'k Key>) -> Result<&'k Key, ConfigError> {
     match key {
         None => {
-            let message = format!("`{place}` needs a key: key = {{ secret = \"NAME\" }}, the name of an environment variable");
+            let message =
+                format!("`{place}` needs a key: key = {{ secret = \"NAME\" }}, the name of an environment variable");
             Err(ConfigError::key("key", message))
         }
         Some(Key(text)) if text.len() < LEAST_KEY_BYTES => {
             let length = text.len();
-            let message = format!("it has {length} bytes, and a key has {LEAST_KEY_BYTES} or more: `openssl rand -hex 32` makes one");
+            let message = format!(
+                "it has {length} bytes, and a key has {LEAST_KEY_BYTES} or more: `openssl rand -hex 32` makes one"
+            );
             Err(ConfigError::key("key", message))
         }
         Some(key) => Ok(key),
@@ -267,11 +270,9 @@ impl Mask {
         match self {
             Self::Drop { with: Some(text), .. } => Ok(same(text, rows)),
             Self::Drop { with: None, logical } => Ok(Column::nulls(logical, rows)),
-            Self::Hash { read, logical, hash } => {
-                bytes::map(column(read)?, logical, rows, |values| {
-                    Values::Int64(values.map(|value| hash.of(value)).collect())
-                })
-            }
+            Self::Hash { read, logical, hash } => bytes::map(column(read)?, logical, rows, |values| {
+                Values::Int64(values.map(|value| hash.of(value)).collect())
+            }),
             Self::Tokenize { read, logical, token } => bytes::map(column(read)?, logical, rows, |values| {
                 let mut tokens = Varlen::with_capacity(values.len(), values.len() * token.digits());
                 values.for_each(|value| token.push(value, &mut tokens));

@@ -4,10 +4,13 @@ use super::*;
 
 const KEY: &str = "0123456789abcdef0123456789abcdef";
 
-fn mask_one(logical: &str, how: millstream_sdk::serde_json::Value, value: millstream_sdk::serde_json::Value) -> millstream_sdk::serde_json::Value {
+fn mask_one(
+    logical: &str,
+    how: millstream_sdk::serde_json::Value,
+    value: millstream_sdk::serde_json::Value,
+) -> millstream_sdk::serde_json::Value {
     let config = json!({ "key": KEY, "columns": { "x": how } });
-    let mut plugin =
-        testing::Setup::new(config).columns(&format!("x: {logical}")).configure::<MaskStage>().unwrap();
+    let mut plugin = testing::Setup::new(config).columns(&format!("x: {logical}")).configure::<MaskStage>().unwrap();
     plugin.process(json!([{ "x": value }])).rows()[0]["x"].clone()
 }
 
@@ -94,7 +97,8 @@ fn what_is_no_address_is_rejected_without_being_shown() {
 
 #[test]
 fn a_wrong_config_says_where_and_what_and_never_the_key() {
-    let error = |config| testing::Setup::new(config).columns("a: utf8, f: float64").configure::<MaskStage>().unwrap_err();
+    let error =
+        |config| testing::Setup::new(config).columns("a: utf8, f: float64").configure::<MaskStage>().unwrap_err();
     for (config, expected) in [
         (json!({ "columns": {} }), "config key `columns`: name the columns: columns = { email = \"tokenize\" }"),
         (

@@ -178,13 +178,17 @@ impl<'a> Frame<'a> {
     fn among(&self, value: Vector<'_>, list: &[Scalar], null: bool) -> Vector<'_> {
         let found = match value {
             Vector::Text(text) => {
-                let texts: Vec<&str> =
-                    list.iter().filter_map(|item| if let Scalar::Text(text) = item { Some(text.as_str()) } else { None }).collect();
+                let texts: Vec<&str> = list
+                    .iter()
+                    .filter_map(|item| if let Scalar::Text(text) = item { Some(text.as_str()) } else { None })
+                    .collect();
                 text.test(self.rows, |text| texts.contains(&text))
             }
             Vector::Int(values, nulls) => {
-                let mut numbers: Vec<i64> =
-                    list.iter().filter_map(|item| if let Scalar::Int(value) = item { Some(*value) } else { None }).collect();
+                let mut numbers: Vec<i64> = list
+                    .iter()
+                    .filter_map(|item| if let Scalar::Int(value) = item { Some(*value) } else { None })
+                    .collect();
                 numbers.sort_unstable();
                 let found = values.iter().map(|value| truth(numbers.binary_search(value).is_ok())).collect();
                 where_null(found, nulls.as_deref())
@@ -233,8 +237,8 @@ impl<'a> Frame<'a> {
                     Arithmetic::Remainder => one % other,
                 };
                 let divides = matches!(arithmetic, Arithmetic::Divide | Arithmetic::Remainder);
-                let by_zero: Nulls<'_> = (divides && other.contains(&0.0))
-                    .then(|| other.iter().map(|other| *other == 0.0).collect());
+                let by_zero: Nulls<'_> =
+                    (divides && other.contains(&0.0)).then(|| other.iter().map(|other| *other == 0.0).collect());
                 let values: Vec<f64> = one.iter().zip(other.iter()).map(|(one, other)| step(*one, *other)).collect();
                 Vector::Float(values.into(), either(by_zero, either(null, also)))
             }
@@ -355,13 +359,7 @@ fn with<T: PartialOrd + Copy>(comparison: Comparison, values: &[T], constant: T,
     where_null(truths, nulls.as_deref())
 }
 
-fn between<T: PartialOrd>(
-    comparison: Comparison,
-    one: &[T],
-    other: &[T],
-    null: Nulls<'_>,
-    also: Nulls<'_>,
-) -> Vec<u8> {
+fn between<T: PartialOrd>(comparison: Comparison, one: &[T], other: &[T], null: Nulls<'_>, also: Nulls<'_>) -> Vec<u8> {
     let truths = one.iter().zip(other).map(|(one, other)| truth(holds(comparison, one, other))).collect();
     where_null(truths, either(null, also).as_deref())
 }

@@ -33,7 +33,8 @@ pub fn instant(text: &str, kind: Kind) -> Result<Scalar, String> {
             Ok(Scalar::Int(date.duration_since(Date::constant(1970, 1, 1)).as_hours() / 24))
         }
         Kind::Timestamp(unit) => {
-            let help = || format!("`{text}` is no timestamp: write it as '2024-02-29T12:00:00Z'; without a zone it is UTC");
+            let help =
+                || format!("`{text}` is no timestamp: write it as '2024-02-29T12:00:00Z'; without a zone it is UTC");
             let instant = timestamp(text).ok_or_else(help)?;
             let nanos = 1_000_000_000 / i128::from(unit.per_second());
             if instant.as_nanosecond() % nanos != 0 && unit != TimeUnit::Nanosecond {

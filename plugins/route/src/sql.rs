@@ -83,21 +83,19 @@ impl<'a> Reader<'a> {
         match expression {
             Expr::Nested(inner) => self.read(inner),
             Expr::Identifier(name) => self.column(&name.value),
-            Expr::CompoundIdentifier(_) => Err(format!("`{expression}`: columns have no dots; fields of structs cannot be read")),
+            Expr::CompoundIdentifier(_) => {
+                Err(format!("`{expression}`: columns have no dots; fields of structs cannot be read"))
+            }
             Expr::Value(value) => constant(&value.value),
             Expr::TypedString(TypedString { value, .. }) => constant(&value.value),
-            Expr::UnaryOp { op: UnaryOperator::Not, expr } => {
-                Ok(Typed::boolean(Node::Not(boxed(self.boolean(expr)?))))
-            }
+            Expr::UnaryOp { op: UnaryOperator::Not, expr } => Ok(Typed::boolean(Node::Not(boxed(self.boolean(expr)?)))),
             Expr::UnaryOp { op: UnaryOperator::Minus, expr } => self.negative(expr),
             Expr::UnaryOp { op: UnaryOperator::Plus, expr } => self.read(expr),
             Expr::IsNull(inner) => self.is_null(inner),
             Expr::IsNotNull(inner) => Ok(Typed::boolean(Node::Not(boxed(self.is_null(inner)?.node)))),
             Expr::IsTrue(inner) => Ok(Typed::boolean(Node::Is(boxed(self.boolean(inner)?), true))),
             Expr::IsFalse(inner) => Ok(Typed::boolean(Node::Is(boxed(self.boolean(inner)?), false))),
-            Expr::IsNotTrue(inner) => {
-                Ok(Typed::boolean(Node::Not(boxed(Node::Is(boxed(self.boolean(inner)?), true)))))
-            }
+            Expr::IsNotTrue(inner) => Ok(Typed::boolean(Node::Not(boxed(Node::Is(boxed(self.boolean(inner)?), true))))),
             Expr::IsNotFalse(inner) => {
                 Ok(Typed::boolean(Node::Not(boxed(Node::Is(boxed(self.boolean(inner)?), false)))))
             }
@@ -203,7 +201,8 @@ impl<'a> Reader<'a> {
 
     fn compare(&mut self, left: &Expr, comparison: Comparison, right: &Expr) -> Result<Node, Wrong> {
         let (one, other) = (self.read(left)?, self.read(right)?);
-        let (one, other) = agree(one, other).map_err(|why| format!("`{left}` cannot be compared with `{right}`: {why}"))?;
+        let (one, other) =
+            agree(one, other).map_err(|why| format!("`{left}` cannot be compared with `{right}`: {why}"))?;
         // Constants stand on the right, where they cost least.
         Ok(match (&one, &other) {
             (Node::Constant(_), Node::Column(_)) => Node::Compare(comparison.mirrored(), other.into(), one.into()),
@@ -261,7 +260,8 @@ impl<'a> Reader<'a> {
 
     fn function(&mut self, function: &Function) -> Result<Typed, Wrong> {
         let name = function.name.to_string().to_ascii_lowercase();
-        let arguments = arguments(function).ok_or_else(|| format!("`{function}` is not supported; there are {KNOWN}"))?;
+        let arguments =
+            arguments(function).ok_or_else(|| format!("`{function}` is not supported; there are {KNOWN}"))?;
         match (name.as_str(), arguments.as_slice()) {
             ("lower", [text]) => self.text_function(TextFunction::Lower, text),
             ("upper", [text]) => self.text_function(TextFunction::Upper, text),

@@ -22,7 +22,8 @@ fn truth(when: &str, values: Value) -> Option<bool> {
     let is = |when: &str| {
         let config = json!({ "rules": [{ "when": when, "to": "yes" }], "default": "no" });
         let mut plugin = setup(config).configure::<RouteStage>().unwrap_or_else(|error| panic!("{error}"));
-        let rows = plugin.contract().reads.iter().map(|field| (field.name.clone(), row(values.clone())[&field.name].clone()));
+        let rows =
+            plugin.contract().reads.iter().map(|field| (field.name.clone(), row(values.clone())[&field.name].clone()));
         let rows: millstream_sdk::serde_json::Map<String, Value> = rows.collect();
         plugin.process(json!([rows])).routes() == [(0, "yes")]
     };
@@ -109,7 +110,8 @@ fn conditions_are_those_of_sql() {
 
 #[test]
 fn nulls_have_the_three_truths_of_sql() {
-    let nulls = json!({ "agent": null, "n": null, "share": null, "amount": null, "day": null, "active": null, "tags": null });
+    let nulls =
+        json!({ "agent": null, "n": null, "share": null, "amount": null, "day": null, "active": null, "tags": null });
     for (when, expected) in [
         ("n = 5", None),
         ("n = 5 AND big = 0", Some(false)),
@@ -164,7 +166,8 @@ fn the_first_rule_that_is_true_decides() {
     let outcome = plugin.process(rows.clone());
     assert_eq!(outcome.routes(), [(0, "a"), (1, "b")]);
     assert_eq!(outcome.filtered(), [(2, "bot")]);
-    let details = [(3, "bad_kind", "a rule of the stage rejects the row"), (4, "no_rule", "no rule is true for the row")];
+    let details =
+        [(3, "bad_kind", "a rule of the stage rejects the row"), (4, "no_rule", "no rule is true for the row")];
     assert_eq!(outcome.rejects(), details);
 
     let mut with_default = config.clone();

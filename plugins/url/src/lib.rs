@@ -16,8 +16,9 @@ use millstream_sdk::{Column, LogicalType, Repeated, Varlen, WriteValue};
 use split::{Address, decoded, value_of};
 
 /// What tracks people, when the config does not say.
-const TRACKING: [&str; 12] =
-    ["utm_", "gclid", "gbraid", "wbraid", "dclid", "fbclid", "msclkid", "ttclid", "twclid", "mc_eid", "mc_cid", "igshid"];
+const TRACKING: [&str; 12] = [
+    "utm_", "gclid", "gbraid", "wbraid", "dclid", "fbclid", "msclkid", "ttclid", "twclid", "mc_eid", "mc_cid", "igshid",
+];
 
 /// The stage's table in the pipeline file.
 #[config]
@@ -205,18 +206,11 @@ impl Url {
 }
 
 fn lower(text: &str) -> Cow<'_, str> {
-    if text.bytes().any(|byte| byte.is_ascii_uppercase()) {
-        text.to_ascii_lowercase().into()
-    } else {
-        text.into()
-    }
+    if text.bytes().any(|byte| byte.is_ascii_uppercase()) { text.to_ascii_lowercase().into() } else { text.into() }
 }
 
 /// Text that repeats, as a dictionary.
-fn repeated<'a>(
-    addresses: &[Option<Address<'a>>],
-    of: impl Fn(&Address<'a>) -> Option<Cow<'a, str>>,
-) -> Column {
+fn repeated<'a>(addresses: &[Option<Address<'a>>], of: impl Fn(&Address<'a>) -> Option<Cow<'a, str>>) -> Column {
     write::<Option<Cow<'a, str>>, Repeated>(addresses.iter().map(|address| address.as_ref().and_then(&of)))
 }
 

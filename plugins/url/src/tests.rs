@@ -37,8 +37,17 @@ fn of_several_parameters_of_a_name_the_first_counts() {
     assert_eq!(all("a://b?qq=1")["q"], json!(null));
 }
 
-const NO_ADDRESSES: [&str; 9] =
-    ["", "shop.example/a", "https://", "https:///a", "https://a b/", "://a", "1://a", "https://a:port/", "https://a:70000/"];
+const NO_ADDRESSES: [&str; 9] = [
+    "",
+    "shop.example/a",
+    "https://",
+    "https:///a",
+    "https://a b/",
+    "://a",
+    "1://a",
+    "https://a:port/",
+    "https://a:70000/",
+];
 
 #[test]
 fn what_is_no_address_is_rejected_or_null() {

@@ -109,7 +109,8 @@ impl<'a> Texts<'a> {
         let rows = self.rows();
         match column.nodes.as_mut_slice() {
             [Node { validity, values: values @ (Values::Varlen(_) | Values::Dictionary(_)) }] => {
-                let valid = |row: &u32| *row != NULL_ROW && (validity.is_empty() || bits::is_set(validity, *row as usize));
+                let valid =
+                    |row: &u32| *row != NULL_ROW && (validity.is_empty() || bits::is_set(validity, *row as usize));
                 let mut all = Validity::default();
                 rows.iter().for_each(|row| if valid(row) { all.push_valid() } else { all.push_null() });
                 let values = std::mem::replace(values, Values::None);

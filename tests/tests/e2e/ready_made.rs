@@ -74,8 +74,15 @@ fn run(plugin: &str, outputs: &[&str], folder: &Path) -> Command {
 fn orders(count: u64) -> String {
     let emails = ["\" Anna@Example.com \"", "null", "\"b@c\"", "\"no address\"", "\"MÜLLER@bücher.example\"", "\"\""];
     let ages = ["\"34\"", "\" 7 \"", "\"121\"", "\"-1\"", "\"x\"", "null", "\"99999\"", "\"+5\"", "\"1.5\""];
-    let times = ["\"2025-06-01T12:00:00Z\"", "\"2025-06-01 12:00:00.125+02:00\"", "\"2024-12-31T23:59:59Z\"", "\"soon\"", "\"2025-06-01\""];
-    let prices = ["\"12.50\"", "\"0.00\"", "\"7\"", "\"free\"", "\"1.005\"", "\"3.1000\"", "\"999999.99\"", "\"1000000\""];
+    let times = [
+        "\"2025-06-01T12:00:00Z\"",
+        "\"2025-06-01 12:00:00.125+02:00\"",
+        "\"2024-12-31T23:59:59Z\"",
+        "\"soon\"",
+        "\"2025-06-01\"",
+    ];
+    let prices =
+        ["\"12.50\"", "\"0.00\"", "\"7\"", "\"free\"", "\"1.005\"", "\"3.1000\"", "\"999999.99\"", "\"1000000\""];
     let countries = ["\"de\"", "\" FR\"", "\"\"", "null", "\"gb\"", "\"ß\"", "\"  \""];
     let kinds = ["view", "purchase", "refund", "vie", "vxew", "other"];
     let hosts = ["shop.example", "Shop.EXAMPLE:8080", "me:pw@a.example", "[2001:db8::1]:80", "bücher.example:"];
@@ -99,7 +106,14 @@ fn orders(count: u64) -> String {
     for id in 0..count {
         let address = match id % 11 {
             0 => pick(&["shop.example/a", "https://", "", "https://?x"]).to_owned(),
-            _ => format!("{}://{}{}{}{}", pick(&["https", "HTTP"]), pick(&hosts), pick(&paths), pick(&queries), pick(&fragments)),
+            _ => format!(
+                "{}://{}{}{}{}",
+                pick(&["https", "HTTP"]),
+                pick(&hosts),
+                pick(&paths),
+                pick(&queries),
+                pick(&fragments)
+            ),
         };
         let (email, age, placed, price) = (pick(&emails), pick(&ages), pick(&times), pick(&prices));
         let (country, kind, ip, items) = (pick(&countries), pick(&kinds), pick(&ips), pick(&items));
@@ -118,7 +132,12 @@ fn orders(count: u64) -> String {
 fn forms(key: &str) -> Vec<Vec<u8>> {
     let hex: String = key.bytes().fold(String::new(), |all, byte| format!("{all}{byte:02x}"));
     let bytes: Vec<String> = key.bytes().map(|byte| byte.to_string()).collect();
-    vec![key.as_bytes().to_vec(), hex.clone().into_bytes(), hex.to_uppercase().into_bytes(), bytes.join(", ").into_bytes()]
+    vec![
+        key.as_bytes().to_vec(),
+        hex.clone().into_bytes(),
+        hex.to_uppercase().into_bytes(),
+        bytes.join(", ").into_bytes(),
+    ]
 }
 
 /// Fails when the key is in some bytes.
