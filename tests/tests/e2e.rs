@@ -14,6 +14,8 @@ mod generate;
 mod hot_swap;
 #[path = "e2e/languages.rs"]
 mod languages;
+#[path = "e2e/ready_made.rs"]
+mod ready_made;
 #[path = "e2e/recovery.rs"]
 mod recovery;
 #[path = "e2e/sources.rs"]

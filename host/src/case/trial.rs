@@ -78,7 +78,7 @@ impl Trial {
                 rename: BTreeMap::new(),
                 tables: Some(tables.iter().map(|table| located(table.name.clone())).collect()),
                 sha256: None,
-                config: located(config),
+                config: located((&config.to_string()).into()),
                 swap: Default::default(),
             }),
             limits,

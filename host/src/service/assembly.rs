@@ -205,7 +205,7 @@ pub fn build_plan(pipeline: &Pipeline, tables: &[Table], plugins: &Plugins, numb
             return Err(Refused::File("it is no plugin".to_owned()));
         };
         let (_, contract) = plugin
-            .instantiate(&stage.name.value, &settings.config.value.to_string(), given, &stage.limits)
+            .instantiate(&stage.name.value, &settings.config.value, given, &stage.limits)
             .map_err(|error| match error.kind() {
                 ErrorKind::Config => Refused::Config(error.to_string()),
                 _ => Refused::File(error.to_string()),

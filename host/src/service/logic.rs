@@ -35,7 +35,7 @@ impl Logic {
         let mut pipeline = pipeline.clone();
         for stage in &mut pipeline.stages {
             if let (StageKind::Plugin(plugin), Some(change)) = (&mut stage.kind, self.configs.get(&stage.name.value)) {
-                plugin.config.value = change.config.clone();
+                plugin.config.value = plugin.config.value.changed(&change.config);
             }
         }
         pipeline
