@@ -33,6 +33,10 @@ fn makes_a_plugin_that_works(kind: &str, name: &str, out: &str) {
     let folder = empty.path().join(name);
     let said = text(&succeed(&mut run(&folder, &["plugin", "test"])).stdout);
     assert!(said.contains("all as expected"), "{said}");
+    let component = folder.join(format!("{}.wasm", name.replace('-', "_")));
+    assert!(!component.exists(), "only a build puts the component in its place");
+    succeed(&mut run(&folder, &["plugin", "build"]));
+    assert!(component.exists());
     let said = text(&succeed(&mut run(&folder, &["preview", "pipeline.toml"])).stdout);
     assert!(said.contains(out), "{said}");
     let said =

@@ -48,7 +48,8 @@ impl Plugin {
 /// The plugin that a command works on.
 #[derive(Args)]
 struct PluginArg {
-    /// The plugin's folder, which is built, or a component.
+    /// The plugin's folder, or a component. A folder is built first; the component that lies in it stays as it is, so that
+    /// no running pipeline sees what is only tried.
     #[arg(default_value = ".", value_name = "FOLDER|FILE.wasm")]
     plugin: PathBuf,
 }
@@ -57,7 +58,7 @@ impl PluginArg {
     /// The plugin, and its folder.
     fn load(&self, engine: &Engine) -> Result<(Arc<Loaded>, PathBuf)> {
         if self.plugin.is_dir() {
-            return Ok((build::build(engine, &self.plugin, None)?.plugin, self.plugin.clone()));
+            return Ok((build::build(engine, &self.plugin)?.plugin, self.plugin.clone()));
         }
         let bytes = std::fs::read(&self.plugin).map_err(|error| unreadable(&self.plugin, error))?;
         let folder = self.plugin.parent().unwrap_or(Path::new("")).to_path_buf();

@@ -11,7 +11,7 @@ use crate::cli::cases::{CaseArgs, Tally, case_files};
 use crate::plugin::Engine;
 
 /// Run a plugin, as WebAssembly in its sandbox, on the rows of cases, and show what differs from what they expect, cell
-/// by cell. A folder is built first. A capture is a case without expectations. Exit code 1 when something differs.
+/// by cell. A capture is a case without expectations. Exit code 1 when something differs.
 #[derive(Args)]
 pub(in crate::cli) struct Test {
     #[command(flatten)]

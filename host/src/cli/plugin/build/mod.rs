@@ -31,7 +31,9 @@ pub(in crate::cli) struct Build {
 
 impl Build {
     pub(super) fn run(&self) -> Result<(), Failure> {
-        let Built { file, plugin } = build(&Engine::new()?, &self.folder, self.out.as_deref())?;
+        let Built { name, bytes, plugin } = build(&Engine::new()?, &self.folder)?;
+        let file = self.out.clone().unwrap_or_else(|| self.folder.join(name));
+        replace(&file, &bytes)?;
         let about = plugin.describe()?;
         let mut stdout = std::io::stdout().lock();
         let kibibytes = plugin.size_bytes() / 1024;
@@ -42,19 +44,19 @@ impl Build {
 
 /// A component that was built.
 pub(super) struct Built {
-    /// Where it lies.
-    pub file: PathBuf,
+    /// The name of its file.
+    pub name: String,
+    /// Its bytes.
+    pub bytes: Vec<u8>,
     /// It, loaded.
     pub plugin: Arc<Plugin>,
 }
 
-/// Builds the plugin in a folder. Its file, by default beside the manifest, is replaced only by something that loads.
-pub(super) fn build(engine: &Engine, folder: &Path, out: Option<&Path>) -> Result<Built> {
+/// Builds the plugin in a folder, and loads it; the component that lies there stays as it is.
+pub(super) fn build(engine: &Engine, folder: &Path) -> Result<Built> {
     let Component { name, bytes } = Language::of(folder)?.build(folder)?;
-    let file = out.map_or_else(|| folder.join(name), Path::to_path_buf);
-    let plugin = engine.load(&bytes, &file.display().to_string())?;
-    replace(&file, &bytes)?;
-    Ok(Built { file, plugin })
+    let plugin = engine.load(&bytes, &folder.join(&name).display().to_string())?;
+    Ok(Built { name, bytes, plugin })
 }
 
 /// What a language's tools made.

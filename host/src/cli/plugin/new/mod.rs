@@ -101,7 +101,8 @@ impl New {
             out,
             "{folder}: a {kind} in {title}. Next:\n\n    cd {folder}\n    \
              {tests:<35} # the plugin as an ordinary library\n    \
-             millstream plugin test              # builds it, and runs it as WebAssembly on the rows of cases/\n    \
+             millstream plugin test              # as WebAssembly, on the rows of cases/\n    \
+             millstream plugin build             # puts the component into the folder\n    \
              millstream preview pipeline.toml    # in a pipeline; nothing is written"
         )?)
     }

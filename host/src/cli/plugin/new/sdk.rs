@@ -159,7 +159,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_lock_file_has_what_the_sdk_needs_and_nothing_else() {
+    fn the_lock_file_has_what_the_sdk_needs_and_nothing_of_the_host() {
         let lock = lock_file(&Name::new("clean-links").unwrap()).unwrap();
         for there in ["name = \"clean-links\"", "name = \"wit-bindgen\"", "name = \"millstream-sdk-derive\""] {
             assert!(lock.contains(there), "{there}");
