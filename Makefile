@@ -60,6 +60,7 @@ lint-licences:
 
 bench: setup-test build plugins
 	@python3 tests/bench/clicks.py
+	@python3 tests/bench/swaps.py
 
 # The build's own folder stays: remove $(CARGO_TARGET_DIR) to start from nothing.
 clean:

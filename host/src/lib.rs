@@ -1,9 +1,10 @@
 //! Millstream, the host. The modules in the order in which data flows:
 //!
 //! `source` -> `decode` -> `dimension` -> `plugin` -> `stage` -> `output` -> `commit`,
-//! with `config` and `plan` before them and `pipeline` and `service` around them.
+//! with `config` and `plan` before them and `pipeline` and `service` around them; `case` takes given rows the same way.
 #![deny(unsafe_code)]
 
+pub mod case;
 pub mod cli;
 pub mod clock;
 pub mod commit;

@@ -37,6 +37,12 @@ impl Bits {
     }
 }
 
+/// The bitmap of these bits.
+pub fn pack(set: &[bool]) -> Vec<u8> {
+    let byte = |bits: &[bool]| bits.iter().rev().fold(0, |byte, bit| byte << 1 | u8::from(*bit));
+    set.chunks(8).map(byte).collect()
+}
+
 /// A column's validity: nothing is stored until the first null.
 #[derive(Debug, Default)]
 pub struct Validity {
@@ -83,10 +89,12 @@ mod tests {
             for valid in &rows {
                 if *valid { validity.push_valid() } else { validity.push_null() }
             }
+            let packed = pack(&rows);
             let bitmap = validity.finish();
             if rows.iter().all(|valid| *valid) {
                 prop_assert!(bitmap.is_empty());
             } else {
+                prop_assert_eq!(&packed, &bitmap);
                 prop_assert_eq!(bitmap.len(), rows.len().div_ceil(8));
                 for (row, valid) in rows.iter().enumerate() {
                     prop_assert_eq!(is_set(&bitmap, row), *valid, "row {}", row);

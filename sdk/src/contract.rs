@@ -1,6 +1,7 @@
 //! What host and plugin agree on before the first batch.
 
 use crate::LogicalType;
+use crate::config::ConfigError;
 
 /// A column by name and type.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,6 +52,15 @@ impl Given {
     /// The column of that name.
     pub fn column(&self, name: &str) -> Option<&Field> {
         self.columns.iter().find(|field| field.name == name)
+    }
+
+    /// The column of that name, which the config's `key` asks for; fails with the names that there are.
+    pub fn require(&self, key: &str, name: &str) -> Result<&Field, ConfigError> {
+        self.column(name).ok_or_else(|| {
+            let names: Vec<&str> = self.columns.iter().map(|field| field.name.as_str()).collect();
+            let there = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
+            ConfigError::key(key, format!("no column `{name}` reaches the stage; the columns there are: {there}"))
+        })
     }
 }
 

@@ -175,6 +175,7 @@ extern crate self as millstream_sdk;
 mod bits;
 mod column_type;
 mod columns;
+pub mod columnwise;
 pub mod config;
 mod contract;
 pub mod dimensions;

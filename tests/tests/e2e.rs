@@ -1,5 +1,7 @@
 //! The end-to-end tests, one module a promise, all in one binary: they share one Kafka.
 
+#[path = "e2e/author.rs"]
+mod author;
 #[path = "e2e/bad_input.rs"]
 mod bad_input;
 #[path = "e2e/columns_change.rs"]
@@ -14,6 +16,10 @@ mod explain;
 mod generate;
 #[path = "e2e/hot_swap.rs"]
 mod hot_swap;
+#[path = "e2e/languages.rs"]
+mod languages;
+#[path = "e2e/ready_made.rs"]
+mod ready_made;
 #[path = "e2e/recovery.rs"]
 mod recovery;
 #[path = "e2e/sources.rs"]

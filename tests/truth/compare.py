@@ -1,4 +1,4 @@
-"""Holds a lake against the truth: DuckDB's SQL (flights.sql, clicks.sql) over the same raw input.
+"""Holds a lake against the truth: DuckDB's SQL (flights.sql, clicks.sql, ready-made-*.sql) over the same raw input.
 
     tests/truth/compare.sh flights --lake examples/flights/lake
     tests/truth/compare.sh clicks --lake LAKE --events 'clicks.jsonl.zst' --data FOLDER_OF_TABLES
@@ -16,11 +16,20 @@ import sys
 from pathlib import Path
 
 import duckdb
+import masked
 
 HERE = Path(__file__).resolve().parent
 EXAMPLES = HERE.parent.parent / "examples"
 FLIGHTS = EXAMPLES / "flights" / "data"
-OUTPUTS = {"flights": ["on_time", "delayed", "cancelled"], "clicks": ["purchases", "views"]}
+OUTPUTS = {
+    "flights": ["on_time", "delayed", "cancelled"],
+    "clicks": ["purchases", "views"],
+    "ready-made-clean": ["orders"],
+    "ready-made-url": ["orders"],
+    "ready-made-mask": ["orders"],
+    "ready-made-route": ["purchases", "views", "others"],
+    "ready-made-explode": ["orders"],
+}
 SHOWN_ROWS = 5
 
 
@@ -29,6 +38,8 @@ def main():
     truth = duckdb.connect()
     truth.execute("SET VARIABLE events = ?", [str(arguments.events)])
     truth.execute("SET VARIABLE data = ?", [str(arguments.data)])
+    if arguments.example == "ready-made-mask":
+        masked.make(truth)
     truth.execute((HERE / f"{arguments.example}.sql").read_text())
     problems = []
     for output in OUTPUTS[arguments.example]:

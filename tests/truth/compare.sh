@@ -1,5 +1,10 @@
 #!/bin/sh
-# Runs compare.py, with a Python that has DuckDB.
+# Runs compare.py, or same.py after `same`, with a Python that has DuckDB.
 set -eu
 here="$(dirname "$0")"
-exec "$here/python.sh" "$here/compare.py" "$@"
+script=compare.py
+if [ "${1:-}" = same ]; then
+    script=same.py
+    shift
+fi
+exec "$here/python.sh" "$here/$script" "$@"

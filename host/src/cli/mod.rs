@@ -1,5 +1,6 @@
 //! The command line. Results go to stdout, everything else to stderr; exit codes: 0 done, 1 failed, 2 wrong usage.
 
+mod cases;
 mod check;
 mod columns;
 mod explain;
@@ -7,7 +8,9 @@ mod infer;
 mod plugin;
 mod preview;
 mod run;
+mod test;
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io::Write;
 use std::path::PathBuf;
@@ -34,10 +37,12 @@ A first round:
   millstream infer events.jsonl                  propose the columns of a source
   millstream check pipeline.toml                 find every mistake and draw the plan
   millstream preview pipeline.toml -n 20         see rows after each stage; nothing is written
+  millstream plugin new transform clean-mail     make a plugin: code, tests, cases, a pipeline to try it in
+  millstream test pipeline.toml                  run it on the records of its cases and compare; nothing is written
   millstream run pipeline.toml --until-caught-up run to the end of the input
   millstream run pipeline.toml --follow          go on for good; save a plugin's file to swap it while it runs
 
-docs/pipeline.md describes the pipeline file, docs/plugins.md how to write a plugin."
+docs/pipeline.md describes the pipeline file, docs/plugins.md how to write a plugin, docs/cases.md how to test them."
 )]
 struct Cli {
     /// What is logged to stderr, such as `info`, `warn` or `millstream=debug`; default `info` for `run`, else `warn`.
@@ -62,7 +67,9 @@ enum Command {
     Preview(preview::Preview),
     /// Say what made a Parquet file: records, epochs, plan, plugins and their config.
     Explain(explain::Explain),
-    /// Build and inspect plugins.
+    /// Run a pipeline on the rows of cases, and show what differs from what they expect.
+    Test(test::Test),
+    /// Make, build and try plugins.
     #[command(subcommand)]
     Plugin(plugin::Plugin),
     /// Make data for trying things out.
@@ -89,10 +96,21 @@ struct PipelineArgs {
 
 impl PipelineArgs {
     fn read(&self) -> Result<Pipeline, Failure> {
-        let environment = |name: &str| std::env::var(name).ok();
+        self.read_with(&BTreeMap::new(), &BTreeMap::new())
+    }
+
+    /// With keys that are set before those of the command line, and with values for variables that are not there.
+    fn read_with(
+        &self,
+        set: &BTreeMap<String, String>,
+        variables: &BTreeMap<String, String>,
+    ) -> Result<Pipeline, Failure> {
+        let environment = |name: &str| std::env::var(name).ok().or_else(|| variables.get(name).cloned());
+        let set = set.iter().map(|(key, value)| (key.clone(), value.clone()));
+        let overrides: Vec<(String, String)> = set.chain(self.overrides.iter().cloned()).collect();
         // Absolute, so that what is committed means the same wherever the next start comes from.
         let path = std::path::absolute(&self.pipeline)?;
-        Ok(config::read(&path, &self.overrides, &environment)?)
+        Ok(config::read(&path, &overrides, &environment)?)
     }
 }
 
@@ -123,8 +141,13 @@ fn parse_override(text: &str) -> Result<(String, String), String> {
 /// Stdout went away (`millstream check | head`).
 impl From<std::io::Error> for Failure {
     fn from(error: std::io::Error) -> Self {
-        Self::Error(Error::new(ErrorKind::Storage, "the result cannot be written").caused_by(error))
+        Self::Error(unwritable(error))
     }
+}
+
+/// What is said when stdout went away.
+fn unwritable(error: std::io::Error) -> Error {
+    Error::new(ErrorKind::Storage, "the result cannot be written").caused_by(error)
 }
 
 /// Runs the command line of this process.
@@ -137,6 +160,7 @@ pub fn main() -> ExitCode {
         Command::Infer(command) => command.run(),
         Command::Preview(command) => command.run(),
         Command::Explain(command) => command.run(),
+        Command::Test(command) => command.run(),
         Command::Plugin(command) => command.run(),
         Command::Generate(Generate::Clicks(settings)) => generate_clicks(settings),
     };

@@ -1,27 +1,26 @@
 //! `millstream preview`
 
-use std::collections::BTreeMap;
 use std::io::Write;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use arrow::array::RecordBatch;
 use arrow::util::pretty::pretty_format_batches;
 use clap::Args;
 
 use super::{Failure, PipelineArgs};
 use crate::config::{BatchSettings, Pipeline, SourceKind};
 use crate::contract::Table;
-use crate::decode::Decoder;
-use crate::dimension::{Dimension, Snapshot};
+use crate::dimension::Dimension;
 use crate::error::{Error, ErrorKind, Result};
-use crate::pipeline::Tree;
-use crate::plan::{Place, Plan};
+use crate::pipeline::{Destination, Walk};
+use crate::plan::{Plan, PlannedStage, Work};
 use crate::record::{Batch, Records, Refusal};
-use crate::service::{build_plan, load, load_files};
+use crate::service::{build_plan, decoders, event_time, load, load_files, stages};
 use crate::source::file::FileSource;
 use crate::source::kafka::{JoinOptions, KafkaSource, Wanted};
 use crate::source::{Positions, Read, Reader};
-use crate::stage::Stage;
+use crate::stage::Applied;
 
 /// Show rows after each stage as tables. Commits nothing, writes nothing, joins no consumer group.
 #[derive(Args)]
@@ -48,26 +47,22 @@ impl Preview {
         }
         let tables: Vec<Table> = dimensions.iter().map(|table| table.table().clone()).collect();
         let plugins = load_files(&pipeline, |stage, bytes| load(&engine, stage, bytes))?;
-        let plan = build_plan(&pipeline, &tables, &plugins, 1)?.plan;
-        let mut stages = Vec::with_capacity(plan.stages.len());
-        for planned in &plan.stages {
-            let plugin = plugins.get(planned.name.as_ref()).cloned();
-            stages.push(Stage::new(planned, &pipeline.stages[planned.index], plugin)?);
-        }
-        let mut show = Show {
-            tree: Tree::new(&plan),
-            plan: &plan,
-            stages,
-            pinned: dimensions.iter().map(Dimension::snapshot).collect(),
-        };
-        for (index, source) in pipeline.sources.iter().enumerate() {
-            let needed = &plan.sources[index].needed;
-            let mut decoder = Decoder::new(&source.columns, source.format.value, &source.unknown, needed)?;
-            for records in self.read(&pipeline, index)? {
-                show.records(index, &mut decoder, records)?;
+        let plan = Arc::new(build_plan(&pipeline, &tables, &plugins, 1)?.plan);
+        let mut walk = Walk::new(
+            Arc::clone(&plan),
+            event_time(&pipeline, &plan),
+            decoders(&pipeline, &plan)?,
+            stages(&pipeline, &plan, &plugins)?,
+            Arc::new(dimensions),
+        );
+        let mut screen = Screen { plan };
+        for source in 0..pipeline.sources.len() {
+            for records in self.read(&pipeline, source)? {
+                walk.process(source, records, Duration::ZERO, &mut screen)?;
             }
         }
-        Ok(())
+        let counts = walk.take_counts()?;
+        Ok(writeln!(std::io::stdout().lock(), "\n{}", counts.equation())?)
     }
 
     /// The first records of a source.
@@ -114,63 +109,54 @@ fn first<R: Reader + 'static>(readers: Vec<R>) -> Result<Box<dyn Reader>> {
         .ok_or_else(|| Error::new(ErrorKind::Internal, "a source made no reader"))
 }
 
-/// Takes batches through the tree and prints what each place sees.
-struct Show<'a> {
-    plan: &'a Plan,
-    tree: Tree,
-    stages: Vec<Stage>,
-    pinned: Vec<Snapshot>,
+/// Prints what each place sees.
+struct Screen {
+    plan: Arc<Plan>,
 }
 
-impl Show<'_> {
-    fn records(&mut self, source: usize, decoder: &mut Decoder, records: Records) -> Result<(), Failure> {
-        let records = Arc::new(records);
-        let now_ms = records.timestamps_ms.iter().copied().max().unwrap_or(0);
-        let decoded = decoder.decode(&records)?;
-        let title = format!("source.{}", self.plan.sources[source].name);
-        let batch = Batch { columns: decoded.columns, records, record_of_row: decoded.record_of_row };
-        table(&title, &batch, &decoded.rejects)?;
-        self.readers_of(Place::Source(source), &batch, now_ms)
+impl Destination for Screen {
+    fn decoded(&mut self, source: usize, rows: &Batch) -> Result<()> {
+        table(&format!("source.{}", self.plan.sources[source].name), rows)
     }
 
-    fn readers_of(&mut self, place: Place, batch: &Batch, now_ms: i64) -> Result<(), Failure> {
-        for stage in self.tree.readers(place).stages.clone() {
-            self.stage(stage, batch, now_ms)?;
+    fn applied(&mut self, stage: usize, _batch: &Batch, applied: &Applied, _now_ms: i64) -> Result<()> {
+        let planned = &self.plan.stages[stage];
+        table(&planned.name, &applied.kept)?;
+        for left_out in &applied.filtered {
+            line(format_args!("filtered: {} rows, {}", left_out.rows.len(), left_out.reason))?;
+        }
+        let Work::Plugin(plugin) = &planned.work else { return Ok(()) };
+        for (route, name) in (0u16..).zip(&plugin.contract.outputs) {
+            let rows = applied.routes.iter().filter(|taken| **taken == route).count();
+            line(format_args!("routed: {rows} rows to {name}"))?;
         }
         Ok(())
     }
 
-    fn stage(&mut self, stage: usize, batch: &Batch, now_ms: i64) -> Result<(), Failure> {
-        let applied = self.stages[stage].apply(batch, &self.pinned, now_ms, Duration::ZERO)?;
-        let name = &self.plan.stages[stage].name;
-        table(name, &applied.kept, &applied.rejects)?;
-        let mut out = std::io::stdout().lock();
-        for left_out in &applied.filtered {
-            writeln!(out, "filtered: {} rows, {}", left_out.rows.len(), left_out.reason)?;
-        }
-        let mut routes: BTreeMap<u16, usize> = BTreeMap::new();
-        applied.routes.iter().for_each(|route| *routes.entry(*route).or_default() += 1);
-        for (route, rows) in routes {
-            let readers = self.tree.readers(Place::Route { stage, output: route });
-            let to: Vec<&str> = readers.outputs.iter().map(|output| self.plan.outputs[*output].name.as_ref()).collect();
-            writeln!(
-                out,
-                "route {route}: {rows} rows to {}",
-                if to.is_empty() { "nobody".to_owned() } else { to.join(", ") }
-            )?;
-        }
-        drop(out);
-        self.readers_of(Place::Stage(stage), &applied.kept, now_ms)
+    fn refuse_records(&mut self, source: usize, _records: &Arc<Records>, refused: &[Refusal]) -> Result<()> {
+        let name = &self.plan.sources[source].name;
+        refused.iter().try_for_each(|reject| {
+            line(format_args!("rejected by source.{name}: record {}: {}: {}", reject.row, reject.reason, reject.detail))
+        })
+    }
+
+    fn refuse_rows(&mut self, _stage: &PlannedStage, _batch: &Batch, refused: &[Refusal]) -> Result<()> {
+        refused.iter().try_for_each(|reject| {
+            line(format_args!("rejected: row {}: {}: {}", reject.row, reject.reason, reject.detail))
+        })
+    }
+
+    fn write(&mut self, output: usize, columns: &RecordBatch, _batch: &Batch) -> Result<()> {
+        line(format_args!("-> output {}: {} rows", self.plan.outputs[output].name, columns.num_rows()))
     }
 }
 
-fn table(title: &str, batch: &Batch, rejects: &[Refusal]) -> Result<(), Failure> {
+fn table(title: &str, batch: &Batch) -> Result<()> {
     let text = pretty_format_batches(std::slice::from_ref(&batch.columns))
         .map_err(|error| Error::new(ErrorKind::Internal, "rows cannot be shown as a table").caused_by(error))?;
-    let mut out = std::io::stdout().lock();
-    writeln!(out, "\n== {title}: {} rows\n{text}", batch.rows())?;
-    for reject in rejects {
-        writeln!(out, "rejected: row {}: {}: {}", reject.row, reject.reason, reject.detail)?;
-    }
-    Ok(())
+    line(format_args!("\n== {title}: {} rows\n{text}", batch.rows()))
+}
+
+fn line(text: std::fmt::Arguments<'_>) -> Result<()> {
+    writeln!(std::io::stdout().lock(), "{text}").map_err(super::unwritable)
 }

@@ -79,19 +79,49 @@ impl Surroundings<'_> {
         if mistakes.is_empty() { Ok(filled) } else { Err(mistakes) }
     }
 
+    /// The value of a secret, which is named as an environment variable or as `file:PATH`; or what is wrong, and the way
+    /// out.
+    pub fn secret(&self, name: &str) -> Result<String, (String, String)> {
+        let value = match name.strip_prefix("file:") {
+            Some(path) => {
+                let help = "`{ secret = \"file:PATH\" }` is the text of a file, relative to the pipeline file's folder";
+                self.file(path, help)?
+            }
+            None if !is_name(name) => {
+                let help =
+                    "a secret is named { secret = \"NAME\" }, an environment variable, or { secret = \"file:PATH\" }";
+                return Err((format!("`{name}` is not the name of an environment variable"), help.to_owned()));
+            }
+            None => (self.environment)(name).ok_or_else(|| {
+                (
+                    format!("the environment has no secret {name}"),
+                    format!("set it where the host is started: export {name}=.."),
+                )
+            })?,
+        };
+        if value.is_empty() {
+            return Err((
+                format!("the secret {name} is empty"),
+                "give it a value where the host is started".to_owned(),
+            ));
+        }
+        Ok(value)
+    }
+
+    fn file(&self, path: &str, help: &str) -> Result<String, (String, String)> {
+        let failed = |error| (format!("`{path}` cannot be read: {error}"), help.to_owned());
+        read_secret(&self.folder.join(path)).map_err(failed)
+    }
+
     fn value_of(&self, inner: &str) -> Result<String, (String, String)> {
         if let Some(path) = inner.strip_prefix("file:") {
-            return read_secret(&self.folder.join(path)).map_err(|error| {
-                let message = format!("`{path}` cannot be read: {error}");
-                (message, "`${file:PATH}` is the text of a file, relative to the pipeline file's folder".to_owned())
-            });
+            return self.file(path, "`${file:PATH}` is the text of a file, relative to the pipeline file's folder");
         }
         let (name, default) = match inner.split_once(":-") {
             Some((name, default)) => (name, Some(default)),
             None => (inner, None),
         };
-        let is_name = !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
-        if !is_name {
+        if !is_name(name) {
             let help = "write ${NAME}, ${NAME:-default} or ${file:PATH}; `$${` is a plain `${`";
             return Err((format!("`{name}` is not the name of an environment variable"), help.to_owned()));
         }
@@ -105,6 +135,10 @@ impl Surroundings<'_> {
             }
         }
     }
+}
+
+fn is_name(name: &str) -> bool {
+    !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
 }
 
 fn read_secret(path: &Path) -> std::io::Result<String> {

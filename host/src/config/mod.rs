@@ -17,6 +17,7 @@ mod reader;
 mod set;
 mod source;
 mod stage;
+mod stage_config;
 mod swap;
 mod units;
 
@@ -30,3 +31,5 @@ pub use pipeline::*;
 pub use problem::{Problem, Problems, Severity};
 pub(crate) use problem::{nearest, suggestion};
 pub use read::{read, read_text};
+pub use stage_config::StageConfig;
+pub(crate) use units::{plain_duration, plain_size_bytes};

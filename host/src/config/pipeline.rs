@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use millstream_sdk::LogicalType;
 
+use super::StageConfig;
+
 /// A value with the bytes of the pipeline file that it stands at.
 #[derive(Clone, Debug)]
 pub struct Located<T> {
@@ -236,8 +238,8 @@ pub struct PluginStage {
     pub tables: Option<Vec<Located<String>>>,
     /// `sha256`: anything else is refused.
     pub sha256: Option<Located<String>>,
-    /// `config` as a JSON object; `{}` when absent.
-    pub config: Located<serde_json::Value>,
+    /// `config` as a JSON object; `{}` when absent. It is printed with secrets as names.
+    pub config: Located<StageConfig>,
     /// `swap`
     pub swap: Swap,
 }

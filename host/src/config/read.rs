@@ -67,8 +67,9 @@ pub fn read_text(
             problems.push(problem);
         }
     }
-    Surroundings { environment, folder: &folder, text: &text }.fill_in(&mut root, &mut problems);
-    let mut reader = Reader { text: &text, folder: &folder, problems };
+    let surroundings = Surroundings { environment, folder: &folder, text: &text };
+    surroundings.fill_in(&mut root, &mut problems);
+    let mut reader = Reader { text: &text, folder: &folder, surroundings: &surroundings, problems };
     if broken {
         // Behind a syntax error keys seem to be missing or unknown that are only torn: nothing more would be true.
         return Err(reader.problems);

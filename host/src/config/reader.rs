@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::Located;
 use super::document::{Node, Value, inside};
+use super::environment::Surroundings;
 use super::keys::Field;
 use super::problem::{Problem, Problems, nearest};
 use super::units::{self, Mistake};
@@ -19,6 +20,8 @@ pub(super) struct Reader<'a> {
     pub text: &'a str,
     /// The pipeline file's folder.
     pub folder: &'a Path,
+    /// Where secrets come from.
+    pub surroundings: &'a Surroundings<'a>,
     /// What was found so far.
     pub problems: Problems,
 }

@@ -10,7 +10,8 @@ use super::document::{Node, Table, Value};
 use super::keys::{Field, Keys, LIMITS, LOOKUP, PLUGIN, STAGE};
 use super::problem::Problem;
 use super::reader::Reader;
-use super::{Limits, Located, LookupStage, Missing, PluginStage, Stage, StageKind, Swap, units};
+use super::stage_config::{SECRET, Secrets};
+use super::{Limits, Located, LookupStage, Missing, PluginStage, Stage, StageConfig, StageKind, Swap, units};
 
 const MEMORY_BYTES: RangeInclusive<u64> = 1 << 20..=4 << 30;
 const DEADLINE: RangeInclusive<Duration> = Duration::from_millis(10)..=Duration::from_secs(600);
@@ -68,7 +69,7 @@ pub(super) fn stage(reader: &mut Reader<'_>, node: &Node) -> Option<Stage> {
 fn plugin(
     reader: &mut Reader<'_>,
     field: &Field<'_>,
-    config: Option<Located<serde_json::Value>>,
+    config: Option<Located<StageConfig>>,
     swap: Option<Swap>,
 ) -> Option<PluginStage> {
     let mut keys = Keys::of(reader, field, &PLUGIN, "{ file = \"plugins/clean.wasm\" }")?;
@@ -170,26 +171,46 @@ fn read_limits(reader: &mut Reader<'_>, field: Option<&Field<'_>>, plugin: bool)
     Some(Limits { memory_bytes: memory_bytes?, deadline: deadline?, rejected: rejected?, trap_calls: trap_calls? })
 }
 
-/// `config` as JSON. What JSON cannot say (a date, nan) is reported.
-fn config_of(reader: &mut Reader<'_>, field: Option<&Field<'_>>) -> Option<Located<serde_json::Value>> {
+/// `config` as JSON. What JSON cannot say (a date, nan) is reported, and so is a secret that is not there.
+fn config_of(reader: &mut Reader<'_>, field: Option<&Field<'_>>) -> Option<Located<StageConfig>> {
     let Some(field) = field else {
-        return Some(Located { value: serde_json::Value::Object(Map::new()), span: 0..0 });
+        return Some(Located { value: "{}".into(), span: 0..0 });
     };
     let Value::Table(table) = &field.node.value else {
         reader.wrong_type(field, "a table", "such as { max_age = \"7d\" }; the plugin gets it as JSON");
         return None;
     };
-    let value = json_table(reader, table, &field.path)?;
-    Some(Located { value, span: field.node.at.span() })
+    let mut secrets = Secrets::default();
+    let value = json_table(reader, table, &field.path, &mut secrets)?;
+    Some(Located { value: StageConfig::new(&value, secrets), span: field.node.at.span() })
 }
 
-fn json_table(reader: &mut Reader<'_>, table: &Table, path: &str) -> Option<serde_json::Value> {
-    let read: Vec<Option<(String, serde_json::Value)>> =
-        table.entries.iter().map(|entry| Some((entry.key.clone(), json(reader, &Field::of(entry, path))?))).collect();
+fn json_table(reader: &mut Reader<'_>, table: &Table, path: &str, secrets: &mut Secrets) -> Option<serde_json::Value> {
+    let read: Vec<Option<(String, serde_json::Value)>> = table
+        .entries
+        .iter()
+        .map(|entry| Some((entry.key.clone(), json(reader, &Field::of(entry, path), secrets)?)))
+        .collect();
     read.into_iter().collect::<Option<Map<_, _>>>().map(serde_json::Value::Object)
 }
 
-fn json(reader: &mut Reader<'_>, field: &Field<'_>) -> Option<serde_json::Value> {
+/// `{ secret = "NAME" }`: stays a name; its value goes to the secrets.
+fn secret(reader: &mut Reader<'_>, field: &Field<'_>, secrets: &mut Secrets) -> Option<serde_json::Value> {
+    let name = reader.string(field, "\"MASK_KEY\", the name of an environment variable")?.value;
+    match reader.surroundings.secret(&name) {
+        Ok(value) => {
+            secrets.add(&name, value);
+            Some(serde_json::json!({ SECRET: name }))
+        }
+        Err((message, help)) => {
+            let problem = Problem::error(format!("`{}`: {message}", field.path)).help(help);
+            reader.problems.push(field.node.at.mark(problem, "this secret"));
+            None
+        }
+    }
+}
+
+fn json(reader: &mut Reader<'_>, field: &Field<'_>, secrets: &mut Secrets) -> Option<serde_json::Value> {
     Some(match &field.node.value {
         Value::String(text) => text.clone().into(),
         Value::Integer(number) => (*number).into(),
@@ -209,9 +230,13 @@ fn json(reader: &mut Reader<'_>, field: &Field<'_>) -> Option<serde_json::Value>
         Value::Datetime(text) => text.clone().into(),
         Value::Array(items) => {
             let item = |node| Field { path: field.path.clone(), key_at: field.key_at, node };
-            let read: Vec<Option<serde_json::Value>> = items.iter().map(|node| json(reader, &item(node))).collect();
+            let read: Vec<Option<serde_json::Value>> =
+                items.iter().map(|node| json(reader, &item(node), secrets)).collect();
             serde_json::Value::Array(read.into_iter().collect::<Option<_>>()?)
         }
-        Value::Table(table) => json_table(reader, table, &field.path)?,
+        Value::Table(table) => match table.entries.as_slice() {
+            [entry] if entry.key == SECRET => secret(reader, &Field::of(entry, &field.path), secrets)?,
+            _ => json_table(reader, table, &field.path, secrets)?,
+        },
     })
 }

@@ -62,6 +62,16 @@ pub(super) fn duration(text: &str) -> Result<Duration, Mistake> {
         .ok_or_else(|| Mistake::new(0..text.len(), "the time is too long", TIME_HELP))
 }
 
+/// A size outside of a pipeline file; the error says what is wrong and what to write.
+pub(crate) fn plain_size_bytes(text: &str) -> Result<u64, String> {
+    size_bytes(text).map_err(|mistake| format!("{}: {}", mistake.message, mistake.help))
+}
+
+/// A time outside of a pipeline file; the error says what is wrong and what to write.
+pub(crate) fn plain_duration(text: &str) -> Result<Duration, String> {
+    duration(text).map_err(|mistake| format!("{}: {}", mistake.message, mistake.help))
+}
+
 /// `5%` as 0.05.
 pub(super) fn share(text: &str) -> Result<f64, Mistake> {
     let trimmed = text.trim_end();

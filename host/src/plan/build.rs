@@ -10,8 +10,8 @@ use super::contract::Checked;
 use super::names::{Names, stage_text};
 use super::{Plan, contract, output, prune};
 use crate::config::{
-    Located, LookupStage, Missing, Outline, Pipeline, PluginStage, Problem, Problems, Source, Stage, StageKind,
-    Unknown, Upstream, nearest,
+    Located, LookupStage, Missing, Outline, Pipeline, PluginStage, Problem, Problems, Source, Stage, StageConfig,
+    StageKind, Unknown, Upstream, nearest,
 };
 use crate::contract::{Contract, Given, Table};
 use crate::schema::Column;
@@ -115,7 +115,7 @@ pub(super) enum DraftWork {
 #[derive(Clone, Debug)]
 pub(super) struct DraftPlugin {
     pub digest: Arc<str>,
-    pub config: Arc<str>,
+    pub config: StageConfig,
     pub given: Given,
     pub contract: Contract,
     pub checked: Checked,
@@ -240,7 +240,7 @@ impl<'a> Builder<'a> {
         };
         let checked = contract::Check::new(self, stage, plugin, columns).contract(&contract);
         let behind = contract::behind(stage, plugin, columns, &contract);
-        let config = plugin.config.value.to_string().into();
+        let config = plugin.config.value.clone();
         let work = DraftWork::Plugin(Box::new(DraftPlugin { digest, config, given, contract, checked }));
         Some(Draft { from, work, columns: behind })
     }

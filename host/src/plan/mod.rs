@@ -20,7 +20,7 @@ pub use build::{Configure, Planned, Refused, build};
 
 use std::sync::Arc;
 
-use crate::config::Missing;
+use crate::config::{Missing, StageConfig};
 use crate::contract::{Contract, Given};
 use crate::schema::Column;
 
@@ -114,8 +114,9 @@ pub enum Work {
 pub struct PlannedPlugin {
     /// The SHA-256 of the plugin's bytes, in lower-case hex.
     pub digest: Arc<str>,
-    /// `config` as JSON text; its secrets are in clear, so it is not for logs.
-    pub config: Arc<str>,
+    /// `config`; it is printed and hashed with `{ secret = "NAME" }` as it stands, but what `${..}` filled in is in clear, so
+    /// it is not for logs.
+    pub config: StageConfig,
     /// What it was told at `configure` (in its own names).
     pub given: Given,
     /// What it declared (in its own names).

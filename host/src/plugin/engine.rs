@@ -16,7 +16,7 @@ use super::component;
 use super::instance::{Failure, Instance};
 use super::log::StageLog;
 use super::sandbox::{self, State};
-use crate::config::Limits;
+use crate::config::{Limits, StageConfig};
 use crate::contract::{Contract, Given};
 use crate::digest::digest;
 use crate::error::{Error, ErrorKind, Result};
@@ -245,7 +245,8 @@ impl Plugin {
         Ok(About { name: about.name, version: about.version, config_schema: about.config_schema })
     }
 
-    /// A new, configured instance for a stage, and its contract. `config` is the stage's config as JSON.
+    /// A new, configured instance for a stage, and its contract. Here, and only here, the config's secrets get their
+    /// values; what the plugin says from now on is shown without them.
     ///
     /// # Errors
     /// `Config` when the plugin refuses the configuration, with its own words; `Plugin` when it crashes, declares
@@ -253,13 +254,18 @@ impl Plugin {
     pub fn instantiate(
         &self,
         stage: &str,
-        config: &str,
+        config: impl Into<StageConfig>,
         given: &Given,
         limits: &Limits,
     ) -> Result<(Instance, Contract)> {
         let failed = |failure: Failure| self.failed(&format!("stage \"{stage}\""), &failure);
-        let mut instance = Instance::new(&self.pre, &self.log_of(stage), limits.memory_bytes).map_err(failed)?;
-        match instance.configure(config, given).map_err(failed)? {
+        let config = config.into();
+        let log = self.log_of(stage);
+        if config.has_secrets() {
+            log.hide(&config);
+        }
+        let mut instance = Instance::new(&self.pre, &log, limits.memory_bytes).map_err(failed)?;
+        match instance.configure(&config, given).map_err(failed)? {
             Ok(contract) => Ok((instance, contract)),
             Err(refused) => {
                 let message = format!("stage \"{stage}\": the plugin refuses its configuration: {refused}");

@@ -14,7 +14,8 @@ use super::columns::{Lowered, bitmap, lower};
 use super::contract::{GivenText, contract};
 use super::dimensions::GrantedTable;
 use super::log::StageLog;
-use super::sandbox::State;
+use super::sandbox::{State, worked};
+use crate::config::StageConfig;
 use crate::contract::{Call, Contract, Given, Patch};
 use crate::dimension::Snapshot;
 use crate::error::{Error, ErrorKind, Result};
@@ -73,6 +74,17 @@ fn mebibytes(bytes: u64) -> String {
     format!("{:.1} MiB", bytes as f64 / (1024.0 * 1024.0))
 }
 
+/// Where the time of one `process` went: the processor's, of the calling thread.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Crossing {
+    /// Arrow to the interface's layout.
+    pub lowering: Duration,
+    /// The call: copies into the plugin's memory, its own work, copies out of it.
+    pub call: Duration,
+    /// What came back checked, and made Arrow again.
+    pub checking: Duration,
+}
+
 /// The error of a host function that ends a call whose time is over.
 #[derive(Debug)]
 struct DeadlineOver;
@@ -90,6 +102,8 @@ pub struct Instance {
     store: Store<State>,
     stage: Stage,
     ended: bool,
+    /// The config whose secrets must not be told.
+    hidden: Option<StageConfig>,
 }
 
 impl fmt::Debug for Instance {
@@ -112,7 +126,7 @@ impl Instance {
         });
         store.data_mut().begin_call(0, CONFIGURE_DEADLINE);
         match pre.instantiate(&mut store) {
-            Ok(stage) => Ok(Self { store, stage, ended: false }),
+            Ok(stage) => Ok(Self { store, stage, ended: false, hidden: None }),
             Err(error) => Err(failure(&mut store, &error)),
         }
     }
@@ -123,14 +137,57 @@ impl Instance {
     }
 
     /// Configures the plugin and grants it its tables. The inner error is the plugin's own word.
-    pub(super) fn configure(&mut self, config: &str, given: &Given) -> Result<Result<Contract, String>, Failure> {
+    pub(super) fn configure(
+        &mut self,
+        config: &StageConfig,
+        given: &Given,
+    ) -> Result<Result<Contract, String>, Failure> {
+        self.hidden = config.has_secrets().then(|| config.clone());
         let text = GivenText::new(given);
+        let resolved = config.resolved();
         let declared = self.call(0, CONFIGURE_DEADLINE, |stage, store| {
-            text.with(|given| stage.millstream_stage_transform().call_configure(store, config, given))
-        })?;
+            text.with(|given| stage.millstream_stage_transform().call_configure(store, &resolved, given))
+        });
+        let declared = declared.map_err(|failure| self.without_secrets(failure))?;
         let granted = given.tables.iter().map(|table| GrantedTable { table: table.clone(), snapshot: None });
         self.store.data_mut().tables = granted.collect();
-        declared.map_or_else(|refused| Ok(Err(refused)), |declared| contract(declared).map(Ok).map_err(Failure::Broken))
+        let declared = declared.map_err(|refused| self.hide(refused));
+        declared.map_or_else(
+            |refused| Ok(Err(refused)),
+            |declared| contract(declared).map(Ok).map_err(|wrong| Failure::Broken(self.hide(wrong))),
+        )
+    }
+
+    /// A text of the plugin's as it may be shown.
+    fn hide(&self, text: String) -> String {
+        match &self.hidden {
+            Some(config) => config.hide(text),
+            None => text,
+        }
+    }
+
+    fn without_secrets(&self, failure: Failure) -> Failure {
+        match failure {
+            Failure::Retry(message) => Failure::Retry(self.hide(message)),
+            Failure::Fatal(message) => Failure::Fatal(self.hide(message)),
+            Failure::Broken(message) => Failure::Broken(self.hide(message)),
+            Failure::Trap { message, backtrace } => Failure::Trap { message: self.hide(message), backtrace },
+            other @ (Failure::Deadline { .. } | Failure::OutOfMemory { .. }) => other,
+        }
+    }
+
+    /// What a patch says in words, as it may be shown. Its columns are data, which only the plugin knows the meaning of.
+    fn patch_without_secrets(&self, mut patch: Patch) -> Patch {
+        if self.hidden.is_some() {
+            for reject in &mut patch.rejects {
+                reject.reason = self.hide(std::mem::take(&mut reject.reason));
+                reject.detail = self.hide(std::mem::take(&mut reject.detail));
+            }
+            for filtered in &mut patch.filtered {
+                filtered.reason = self.hide(std::mem::take(&mut filtered.reason));
+            }
+        }
+        patch
     }
 
     /// Has the plugin work on a batch; the patch is checked.
@@ -147,6 +204,29 @@ impl Instance {
         tables: &[Option<Snapshot>],
         deadline: Duration,
     ) -> Result<Result<Patch, Failure>> {
+        self.process_by(call, contract, tables, deadline, || Duration::ZERO).map(|(returned, _)| returned)
+    }
+
+    /// As `process`, and where the time went.
+    pub fn process_timed(
+        &mut self,
+        call: &Call,
+        contract: &Contract,
+        tables: &[Option<Snapshot>],
+        deadline: Duration,
+    ) -> Result<(Result<Patch, Failure>, Crossing)> {
+        self.process_by(call, contract, tables, deadline, worked)
+    }
+
+    fn process_by(
+        &mut self,
+        call: &Call,
+        contract: &Contract,
+        tables: &[Option<Snapshot>],
+        deadline: Duration,
+        clock: impl Fn() -> Duration,
+    ) -> Result<(Result<Patch, Failure>, Crossing)> {
+        let began = clock();
         let columns = lower_all(call.columns.columns(), &contract.reads)?;
         let mut lookups = Vec::with_capacity(call.lookups.len());
         for (joined, declared) in call.lookups.iter().zip(&contract.lookups) {
@@ -156,16 +236,27 @@ impl Instance {
             granted.snapshot.clone_from(snapshot);
         }
         let rows = call.columns.num_rows();
+        let ready = clock();
         let returned = self.cross(rows, &columns, &lookups, call.now_ms, deadline);
+        let back = clock();
         for granted in &mut self.store.data_mut().tables {
             granted.snapshot = None;
         }
-        Ok(returned.and_then(|patch| {
+        let returned = returned.and_then(|patch| {
             check(patch, contract, rows).map_err(|wrong| {
                 self.ended = true;
                 Failure::Broken(cut(wrong, DETAIL_MAX_BYTES))
             })
-        }))
+        });
+        let shown = returned.map(|patch| self.patch_without_secrets(patch));
+        Ok((
+            shown.map_err(|failure| self.without_secrets(failure)),
+            Crossing {
+                lowering: ready.saturating_sub(began),
+                call: back.saturating_sub(ready),
+                checking: clock().saturating_sub(back),
+            },
+        ))
     }
 
     fn cross(

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
 
 use super::check::cut;
+use crate::config::StageConfig;
 
 /// Most lines a second that a stage's plugin may log on all workers together; more are counted and left out.
 pub const LOG_MAX_LINES_PER_SECOND: u32 = 20;
@@ -30,6 +31,8 @@ pub struct StageLog {
     stage: String,
     digest: String,
     second: Mutex<Second>,
+    /// The config whose secrets must not be told.
+    hidden: Mutex<Option<StageConfig>>,
 }
 
 /// What was logged in the second that began at `start`.
@@ -44,7 +47,12 @@ impl StageLog {
     /// The log of a stage and of the plugin with this digest.
     pub fn new(stage: &str, digest: &str) -> Self {
         let second = Mutex::new(Second { start: Instant::now(), lines: 0, left_out: 0 });
-        Self { stage: stage.to_owned(), digest: digest.to_owned(), second }
+        Self { stage: stage.to_owned(), digest: digest.to_owned(), second, hidden: Mutex::default() }
+    }
+
+    /// From now on the secrets of a config are hidden in lines.
+    pub fn hide(&self, config: &StageConfig) {
+        *unpoisoned(&self.hidden) = Some(config.clone());
     }
 
     /// Logs a line, unless the second's lines are used up.
@@ -71,7 +79,9 @@ impl StageLog {
         if left_out > 0 {
             tracing::warn!(target: "millstream::plugin", stage, digest, left_out, "the plugin logged too much: lines were left out");
         }
-        let line = cut(line.to_owned(), LOG_MAX_LINE_BYTES);
+        let hidden = unpoisoned(&self.hidden).clone();
+        let line = hidden.map_or_else(|| line.to_owned(), |config| config.hide(line.to_owned()));
+        let line = cut(line, LOG_MAX_LINE_BYTES);
         match level {
             Level::Debug => tracing::debug!(target: "millstream::plugin", stage, digest, "{line}"),
             Level::Info => tracing::info!(target: "millstream::plugin", stage, digest, "{line}"),

@@ -20,10 +20,11 @@ mod sandbox;
 
 pub use cache::{CODE_CACHE_MAX_BYTES, CODE_CACHE_MAX_ENTRIES};
 pub use check::{DETAIL_MAX_BYTES, FILTERED_MAX_REASONS, REASON_MAX_BYTES, cut};
-pub use columns::crossing_bytes;
+pub use columns::{crossing_bytes, from_json, to_json};
 pub use engine::{About, Engine, Plugin};
-pub use instance::{CONFIGURE_DEADLINE, Failure, Instance};
+pub use instance::{CONFIGURE_DEADLINE, Crossing, Failure, Instance};
 pub use log::{LOG_MAX_LINE_BYTES, LOG_MAX_LINES_PER_SECOND};
+pub(crate) use sandbox::worked;
 
 #[cfg(test)]
 pub(crate) mod testing;

@@ -15,11 +15,11 @@ use crate::disk::Disk;
 use crate::error::{Error, ErrorKind, Result};
 use crate::output::{Combine, Opening, REJECTS, RejectSink, Sink, footer_entries, reject_settings};
 use crate::pipeline::{Parts, Taps};
-use crate::plan::{self, Plan, Planned, Refused, Work};
+use crate::plan::{self, Plan, Planned, PlannedStage, Refused, Work};
 use crate::plugin::{Engine, Plugin};
 
 use super::life::History;
-use super::logic::{Logic, plugin_stages};
+use super::logic::{Logic, Plugins, plugin_stages};
 use super::store::PluginStore;
 
 /// Everything of a pipeline that outlives a plan.
@@ -63,15 +63,7 @@ impl Assembly {
         let pipeline = &self.pipeline;
         let stamp = self.stamp(plan, logic);
         let opening = self.opening(&stamp, worker, epoch);
-        let mut decoders = Vec::with_capacity(plan.sources.len());
-        for (source, planned) in pipeline.sources.iter().zip(&plan.sources) {
-            decoders.push(Decoder::new(&source.columns, source.format.value, &source.unknown, &planned.needed)?);
-        }
-        let mut stages = Vec::with_capacity(plan.stages.len());
-        for planned in &plan.stages {
-            let plugin = logic.plugins.get(planned.name.as_ref()).cloned();
-            stages.push(crate::stage::Stage::new(planned, &pipeline.stages[planned.index], plugin)?);
-        }
+        let (decoders, stages) = (decoders(pipeline, plan)?, stages(pipeline, plan, &logic.plugins)?);
         let mut outputs = Vec::with_capacity(plan.outputs.len());
         for planned in &plan.outputs {
             let settings = &pipeline.outputs[planned.index];
@@ -119,12 +111,34 @@ impl Assembly {
 
     /// By source the decoded column that holds the time of the event.
     pub fn event_time(&self, plan: &Plan) -> Vec<Option<usize>> {
-        let columns = self.pipeline.sources.iter().zip(&plan.sources).map(|(source, planned)| {
-            let name = &source.event_time.as_ref()?.value;
-            planned.columns.iter().position(|column| column.name == *name)
-        });
-        columns.collect()
+        event_time(&self.pipeline, plan)
     }
+}
+
+/// One thread's decoders of a plan, by source.
+pub fn decoders(pipeline: &Pipeline, plan: &Plan) -> Result<Vec<Decoder>> {
+    let sources = pipeline.sources.iter().zip(&plan.sources);
+    sources
+        .map(|(source, planned)| Decoder::new(&source.columns, source.format.value, &source.unknown, &planned.needed))
+        .collect()
+}
+
+/// One thread's stages of a plan.
+pub fn stages(pipeline: &Pipeline, plan: &Plan, plugins: &Plugins) -> Result<Vec<crate::stage::Stage>> {
+    let instance = |planned: &PlannedStage| {
+        let plugin = plugins.get(planned.name.as_ref()).cloned();
+        crate::stage::Stage::new(planned, &pipeline.stages[planned.index], plugin)
+    };
+    plan.stages.iter().map(instance).collect()
+}
+
+/// By source the decoded column that holds the time of the event.
+pub fn event_time(pipeline: &Pipeline, plan: &Plan) -> Vec<Option<usize>> {
+    let columns = pipeline.sources.iter().zip(&plan.sources).map(|(source, planned)| {
+        let name = &source.event_time.as_ref()?.value;
+        planned.columns.iter().position(|column| column.name == *name)
+    });
+    columns.collect()
 }
 
 /// Compiles a stage's plugin; checks a pinned digest.
@@ -149,11 +163,8 @@ pub fn load(engine: &Engine, stage: &Stage, bytes: &[u8]) -> Result<Arc<Plugin>>
 }
 
 /// Reads the plugin of every stage from its file and has it loaded.
-pub fn load_files(
-    pipeline: &Pipeline,
-    load: impl Fn(&Stage, &[u8]) -> Result<Arc<Plugin>>,
-) -> Result<BTreeMap<String, Arc<Plugin>>> {
-    let mut plugins = BTreeMap::new();
+pub fn load_files(pipeline: &Pipeline, load: impl Fn(&Stage, &[u8]) -> Result<Arc<Plugin>>) -> Result<Plugins> {
+    let mut plugins = Plugins::new();
     for (stage, settings) in plugin_stages(pipeline) {
         let bytes = read_plugin(&stage.name.value, &settings.file.value)?;
         plugins.insert(stage.name.value.clone(), load(stage, &bytes)?);
@@ -171,12 +182,7 @@ pub fn read_plugin(stage: &str, file: &Path) -> Result<Vec<u8>> {
 }
 
 /// The plan of a pipeline with these tables and plugins.
-pub fn build_plan(
-    pipeline: &Pipeline,
-    tables: &[Table],
-    plugins: &BTreeMap<String, Arc<Plugin>>,
-    number: u64,
-) -> Result<Planned, Problems> {
+pub fn build_plan(pipeline: &Pipeline, tables: &[Table], plugins: &Plugins, number: u64) -> Result<Planned, Problems> {
     let mut configure = |stage: &Stage, given: &Given| -> Result<(Arc<str>, Contract), Refused> {
         let plugin =
             plugins.get(&stage.name.value).ok_or_else(|| Refused::File("its plugin is not loaded".to_owned()))?;
@@ -184,7 +190,7 @@ pub fn build_plan(
             return Err(Refused::File("it is no plugin".to_owned()));
         };
         let (_, contract) = plugin
-            .instantiate(&stage.name.value, &settings.config.value.to_string(), given, &stage.limits)
+            .instantiate(&stage.name.value, &settings.config.value, given, &stage.limits)
             .map_err(|error| match error.kind() {
                 ErrorKind::Config => Refused::Config(error.to_string()),
                 _ => Refused::File(error.to_string()),
@@ -217,7 +223,7 @@ fn digests(plan: &Plan) -> BTreeMap<String, String> {
 
 fn configs(pipeline: &Pipeline) -> BTreeMap<String, serde_json::Value> {
     let configs = pipeline.stages.iter().filter_map(|stage| match &stage.kind {
-        StageKind::Plugin(plugin) => Some((stage.name.value.clone(), plugin.config.value.clone())),
+        StageKind::Plugin(plugin) => Some((stage.name.value.clone(), plugin.config.value.json())),
         StageKind::Lookup(_) => None,
     });
     configs.collect()

@@ -64,7 +64,7 @@ fn wanted(assembly: &Assembly, before: Option<&PlanStamp>) -> Result<Logic> {
         let name = &stage.name.value;
         let changed = before.and_then(|before| before.configs.get(name));
         if let Some(change) = changed {
-            if change.instead_of == settings.config.value {
+            if change.instead_of == settings.config.value.json() {
                 logic.configs.insert(name.clone(), change.clone());
             } else {
                 tracing::info!(

@@ -11,11 +11,14 @@ use crate::commit::ConfigChange;
 use crate::config::{Pipeline, PluginStage, Stage, StageKind};
 use crate::plugin::Plugin;
 
+/// Compiled plugins by stage.
+pub type Plugins = BTreeMap<String, Arc<Plugin>>;
+
 /// Compiled plugins by stage, and changed configs.
 #[derive(Clone, Debug, Default)]
 pub struct Logic {
     /// By stage its plugin.
-    pub plugins: BTreeMap<String, Arc<Plugin>>,
+    pub plugins: Plugins,
     /// By stage the config that was put in place of the pipeline file's.
     pub configs: BTreeMap<String, ConfigChange>,
 }
@@ -32,7 +35,7 @@ impl Logic {
         let mut pipeline = pipeline.clone();
         for stage in &mut pipeline.stages {
             if let (StageKind::Plugin(plugin), Some(change)) = (&mut stage.kind, self.configs.get(&stage.name.value)) {
-                plugin.config.value = change.config.clone();
+                plugin.config.value = plugin.config.value.changed(&change.config);
             }
         }
         pipeline

@@ -2,6 +2,7 @@
 
 mod assembly;
 mod choose;
+pub mod control;
 mod coordinator;
 pub mod life;
 mod logic;
@@ -13,7 +14,7 @@ mod store;
 mod summary;
 mod threads;
 
-pub use assembly::{build_plan, load, load_files};
-pub use logic::{Change, Version};
+pub use assembly::{build_plan, decoders, event_time, load, load_files, stages};
+pub use logic::{Change, Plugins, Version};
 pub use run::{Failure, Mode, RunSettings, run};
 pub use summary::Summary;

@@ -125,7 +125,7 @@ impl Stage {
 }
 
 /// What crosses for a batch: the columns that the plugin reads, and the answers to its declared lookups.
-fn call(work: &PlannedPlugin, batch: &Batch, tables: &[Snapshot], now_ms: i64) -> Result<Call> {
+pub fn call(work: &PlannedPlugin, batch: &Batch, tables: &[Snapshot], now_ms: i64) -> Result<Call> {
     let mut fields = Vec::with_capacity(work.reads.len());
     let mut columns = Vec::with_capacity(work.reads.len());
     for (declared, index) in work.contract.reads.iter().zip(&work.reads) {

@@ -8,7 +8,7 @@ use arrow::datatypes::{DataType, Int64Type};
 use proptest::prelude::*;
 
 use super::*;
-use crate::config::{Limits, LookupStage, Missing, PluginStage, RejectedShare, StageKind};
+use crate::config::{Limits, LookupStage, Missing, PluginStage, RejectedShare, StageConfig, StageKind};
 use crate::contract::Given;
 use crate::plan::{Flow, Origin, Place};
 use crate::plugin::testing::{column, limits, located, plugin, users, users_table};
@@ -44,7 +44,7 @@ fn passed(columns: &[Column]) -> Vec<Flow> {
 /// A plugin's stage with all that comes in passed through, as the plan would have it.
 fn planned(deed: &str, given: Given) -> (PlannedStage, config::Stage) {
     let input = vec![column("n", "int64"), column("text", "utf8")];
-    let config: Arc<str> = format!("{{\"do\":\"{deed}\"}}").into();
+    let config = StageConfig::from(&format!("{{\"do\":\"{deed}\"}}"));
     let (_, contract) = plugin().instantiate("test", &config, &given, &limits()).unwrap();
     let place = |name: &str| input.iter().position(|column| column.name == *name).unwrap();
     let reads = contract.reads.iter().map(|column| place(&column.name)).collect();
@@ -81,7 +81,7 @@ fn planned(deed: &str, given: Given) -> (PlannedStage, config::Stage) {
         rename: BTreeMap::new(),
         tables: None,
         sha256: None,
-        config: located(serde_json::Value::Null),
+        config: located("{}".into()),
         swap: config::Swap::default(),
     });
     (planned, config::Stage { name: located("test".to_owned()), from: None, kind, limits: limits() })

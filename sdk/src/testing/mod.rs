@@ -77,6 +77,7 @@ use crate::contract::{Contract, Field, Given};
 use crate::native::{self, Instance};
 use crate::outcome::Failure;
 use crate::plugin::Plugin;
+use crate::read::Nodes;
 use crate::{LogicalType, Nested};
 
 pub use outcome::Outcome;
@@ -186,6 +187,27 @@ impl Configured {
             }
         }
     }
+}
+
+/// A column of these values, which stand as this module says; a value that is not there is null. For tools that feed
+/// plugins with JSON.
+///
+/// # Errors
+/// What does not fit the field's type.
+pub fn column_of_json(field: &Field, values: &[Option<&Value>]) -> Result<Column, String> {
+    let cells: Vec<cells::Cell<'_>> = values.iter().map(|value| cells::Cell::of(*value)).collect();
+    cells::column(field, &cells)
+}
+
+/// The values of a column of `rows` rows, as this module spells them.
+///
+/// # Errors
+/// Why the column is not of the field's type.
+pub fn json_of_column(field: &Field, column: &Column, rows: usize) -> Result<Vec<Value>, String> {
+    let nested = Nested { logical: field.logical.clone(), nullable: field.nullable };
+    let mut nodes = Nodes::new(&column.nodes, rows);
+    let values = cells::values(&nested, &mut nodes).and_then(|values| nodes.end().map(|()| values));
+    values.map_err(|wrong| wrong.0)
 }
 
 /// `"url: utf8, seen: timestamp(ms)?"` as fields.

@@ -2,12 +2,9 @@
 
 use serde_json::{Map, Value};
 
-use super::cells;
-use crate::Nested;
 use crate::columns::Patch;
 use crate::contract::Contract;
 use crate::log::Level;
-use crate::read::Nodes;
 
 /// What became of the rows.
 #[derive(Clone, Debug, PartialEq)]
@@ -65,10 +62,8 @@ impl Outcome {
         let mut written = vec![Map::new(); kept_rows.len()];
         assert_eq!(patch.columns.len(), contract.writes.len(), "columns in the patch, against those of the contract");
         for (field, column) in contract.writes.iter().zip(&patch.columns) {
-            let nested = Nested { logical: field.logical.clone(), nullable: field.nullable };
-            let mut nodes = Nodes::new(&column.nodes, kept_rows.len());
-            let values = cells::values(&nested, &mut nodes).and_then(|values| nodes.end().map(|()| values));
-            let values = values.unwrap_or_else(|wrong| panic!("written column `{}`: {}", field.name, wrong.0));
+            let values = super::json_of_column(field, column, kept_rows.len());
+            let values = values.unwrap_or_else(|wrong| panic!("written column `{}`: {wrong}", field.name));
             for (row, value) in written.iter_mut().zip(values) {
                 row.insert(field.name.clone(), value);
             }

@@ -8,10 +8,12 @@
 //! On the way in, buffers are shared with Arrow wherever the layouts agree, so that a buffer costs the one copy into the
 //! plugin's memory.
 
+mod json;
 mod lift;
 mod lower;
 mod size;
 
+pub use json::{from_json, to_json};
 pub(super) use lift::lift;
 pub(super) use lower::{Lowered, bitmap, lower};
 pub use size::crossing_bytes;

@@ -10,6 +10,7 @@ use super::changes::{Changes, Waiting};
 use super::{Answer, Ask, By, Captured, Entry, ProposeOutcome, RolledBack, StageState, What};
 use crate::commit::ConfigChange;
 use crate::config::{PluginStage, Stage};
+use crate::dimension::Dimension;
 use crate::error::{Error, ErrorKind, Result};
 use crate::service::assembly::lakes;
 use crate::service::logic::{Version, plugin_stages};
@@ -94,8 +95,17 @@ impl Changes {
                 let message = format!("the config of stage \"{stage}\" has to be a JSON object");
                 return Err(Error::new(ErrorKind::Config, message));
             }
-            Some(config) if config == file.config.value => None,
-            Some(config) => Some(ConfigChange { config, instead_of: file.config.value.clone() }),
+            Some(config) if config == file.config.value.json() => None,
+            Some(config) => match file.config.value.unknown_secret(&config) {
+                None => Some(ConfigChange { config, instead_of: file.config.value.json() }),
+                Some(name) => {
+                    let message = format!(
+                        "the config of stage \"{stage}\" names the secret {name}, which the pipeline file does not"
+                    );
+                    return Err(Error::new(ErrorKind::Config, message)
+                        .help("secrets are read at the start: name it in the pipeline file and restart"));
+                }
+            },
             None => self.live.configs.get(stage).cloned(),
         };
         let waiting = Waiting { plugin, config, by: By::Person, why: String::new(), shadow: None, wanted: false };
@@ -170,8 +180,8 @@ impl Changes {
     fn go_to(&mut self, stage: &str, version: &Version) -> Result<()> {
         let (settings, file) = self.find(stage)?;
         let plugin = self.assembly.load(settings, &self.assembly.store.read(&version.digest)?)?;
-        let instead_of = &file.config.value;
-        let config = version.config.clone().map(|config| ConfigChange { config, instead_of: instead_of.clone() });
+        let instead_of = file.config.value.json();
+        let config = version.config.clone().map(|config| ConfigChange { config, instead_of });
         let waiting = Waiting { plugin, config, by: By::Person, why: String::new(), shadow: None, wanted: true };
         self.submit(stage, waiting).map(drop).map_err(|why| {
             self.waiting.remove(stage);
@@ -228,8 +238,11 @@ impl Changes {
     fn captured(&self, stage: &str) -> Result<Captured> {
         let version = self.running(stage)?;
         let (_, file) = self.find(stage)?;
-        let config = version.config.clone().unwrap_or_else(|| file.config.value.clone());
-        Ok(Captured { stage: stage.to_owned(), version, config, samples: Vec::new() })
+        let config = version.config.clone().unwrap_or_else(|| file.config.value.json());
+        let planned = self.plan.stages.iter().find(|planned| planned.name.as_ref() == stage).cloned();
+        let planned = planned.ok_or_else(|| Error::new(ErrorKind::Internal, "a stage is not planned"))?;
+        let tables = self.assembly.tables.iter().map(Dimension::snapshot).collect();
+        Ok(Captured { stage: stage.to_owned(), version, config, planned, tables, samples: Vec::new() })
     }
 
     /// First and last epoch of each time that a version ran.

@@ -1,7 +1,6 @@
 //! Writes the columns that stand in its own bytes, made of the row's `id`. Tests make further versions of the built
 //! component by changing the text behind `columns:` there: another contract, no compiler.
 
-
 use millstream_sdk::prelude::*;
 use millstream_sdk::{Column, LogicalType, Nested};
 

@@ -1,8 +1,7 @@
 //! A click's address becomes host, path and query, without what only tracks people; bots leave the stream.
 
-use std::collections::HashMap;
-
 use millstream_sdk::prelude::*;
+use rustc_hash::FxHashMap;
 
 /// What is cleaned.
 #[derive(Input)]
@@ -33,7 +32,7 @@ pub struct Config {
 pub struct CleanClicks {
     config: Config,
     /// What was found out about agents: there are few, and each comes often.
-    agents: HashMap<String, bool>,
+    agents: FxHashMap<String, bool>,
 }
 
 const MOST_AGENTS: usize = 10_000;
@@ -44,14 +43,15 @@ impl<'a> Transform<'a> for CleanClicks {
     type Out = Cleaned<'a>;
 
     fn new(config: Config) -> Result<Self, ConfigError> {
-        Ok(Self { config, agents: HashMap::new() })
+        Ok(Self { config, agents: FxHashMap::default() })
     }
 
     fn transform(&mut self, click: Click<'a>) -> Result<Emit<Cleaned<'a>>, Reject> {
         if self.is_bot(click.user_agent) {
             return Ok(Emit::none("bot"));
         }
-        let (_, address) = click.url.split_once("://").ok_or_else(|| Reject::new("bad_url", click.url))?;
+        let behind_scheme = click.url.split_once(':').and_then(|(_, address)| address.strip_prefix("//"));
+        let address = behind_scheme.ok_or_else(|| Reject::new("bad_url", click.url))?;
         let (page, query) = address.split_once('?').unwrap_or((address, ""));
         let (host, path) = page.split_at(page.find('/').unwrap_or(page.len()));
         Ok(Emit::one(Cleaned { host, path, query: self.without_tracking(query) }))

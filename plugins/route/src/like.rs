@@ -1,0 +1,131 @@
+//! `LIKE` and what is like it, matched in the cheapest way that a pattern allows.
+
+/// What text is compared with.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Pattern {
+    shape: Shape,
+    /// Whether case counts; if not, the shape is in lower case.
+    exact_case: bool,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+enum Shape {
+    Equals(String),
+    Starts(String),
+    Ends(String),
+    Contains(String),
+    Any(Vec<Piece>),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Piece {
+    /// `%`: any text.
+    Many,
+    /// `_`: any character.
+    One,
+    /// This character.
+    Char(char),
+}
+
+impl Pattern {
+    /// `starts_with(x, text)`
+    pub fn starts(text: String) -> Self {
+        Self { shape: Shape::Starts(text), exact_case: true }
+    }
+
+    /// `ends_with(x, text)`
+    pub fn ends(text: String) -> Self {
+        Self { shape: Shape::Ends(text), exact_case: true }
+    }
+
+    /// `contains(x, text)`
+    pub fn contains(text: String) -> Self {
+        Self { shape: Shape::Contains(text), exact_case: true }
+    }
+
+    /// `x LIKE pattern` and, without case, `x ILIKE pattern`.
+    pub fn like(pattern: &str, exact_case: bool) -> Self {
+        let pattern = if exact_case { pattern.to_owned() } else { pattern.to_lowercase() };
+        let plain = |text: &str| !text.contains(['%', '_']);
+        let inner = pattern.strip_prefix('%').and_then(|rest| rest.strip_suffix('%'));
+        let shape = match (inner, pattern.strip_suffix('%'), pattern.strip_prefix('%')) {
+            _ if plain(&pattern) => Shape::Equals(pattern),
+            (Some(text), ..) if plain(text) => Shape::Contains(text.to_owned()),
+            (_, Some(text), _) if plain(text) => Shape::Starts(text.to_owned()),
+            (.., Some(text)) if plain(text) => Shape::Ends(text.to_owned()),
+            _ => Shape::Any(pattern.chars().map(Piece::of).collect()),
+        };
+        Self { shape, exact_case }
+    }
+
+    /// Whether a text matches.
+    #[inline]
+    pub fn matches(&self, text: &str) -> bool {
+        if self.exact_case {
+            self.shape.matches(text)
+        } else if text.bytes().all(|byte| byte.is_ascii() && !byte.is_ascii_uppercase()) {
+            self.shape.matches(text)
+        } else {
+            self.shape.matches(&text.to_lowercase())
+        }
+    }
+}
+
+impl Piece {
+    fn of(c: char) -> Self {
+        match c {
+            '%' => Self::Many,
+            '_' => Self::One,
+            c => Self::Char(c),
+        }
+    }
+}
+
+impl Shape {
+    fn matches(&self, text: &str) -> bool {
+        match self {
+            Self::Equals(other) => text == other,
+            Self::Starts(start) => text.starts_with(start.as_str()),
+            Self::Ends(end) => text.ends_with(end.as_str()),
+            Self::Contains(part) => text.contains(part.as_str()),
+            Self::Any(pieces) => matches_pieces(text, pieces),
+        }
+    }
+}
+
+/// A `%` takes nothing at first, and one character more each time that what stands behind it does not match; only the last
+/// `%` ever has to: so the time is at most that of text times pattern.
+fn matches_pieces(text: &str, pieces: &[Piece]) -> bool {
+    let (mut rest, mut at) = (text.chars(), 0);
+    let mut again = None;
+    loop {
+        match pieces.get(at) {
+            Some(Piece::Many) => {
+                at += 1;
+                again = Some((at, rest.clone()));
+                continue;
+            }
+            None if rest.as_str().is_empty() => return true,
+            piece => {
+                let mut ahead = rest.clone();
+                let next = ahead.next();
+                let fits = match (piece, next) {
+                    (Some(Piece::Char(wanted)), Some(found)) => *wanted == found,
+                    (Some(Piece::One), Some(_)) => true,
+                    _ => false,
+                };
+                if fits {
+                    rest = ahead;
+                    at += 1;
+                    continue;
+                }
+            }
+        }
+        let Some((behind, from)) = &mut again else { return false };
+        if from.next().is_none() {
+            return false;
+        }
+        at = *behind;
+        rest = from.clone();
+    }
+}

@@ -1,0 +1,98 @@
+"""`make bench`, second part: swaps of a plugin of examples/clicks at full speed, and a thousand swaps under load.
+
+    python3 tests/bench/swaps.py [--events N] [--swaps N]
+
+The stage `clean` is replaced again and again by the same component with another digest (a custom section is added, which
+changes nothing else) while the file is read as fast as it can be. Prints a Markdown report: the time from the file in its
+place to the end of the epoch after which its rows come, and how long all workers stood still, beside the same for commits
+without a swap. Then rows from Kafka, and the tests' own pipeline with a thousand swaps: every row once.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import signal
+import statistics
+import subprocess
+import time
+from pathlib import Path
+
+import clicks
+
+PLUGIN = clicks.EXAMPLE / "plugins" / "clean" / "clean_clicks.wasm"
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--events", type=int, default=4_000_000)
+    parser.add_argument("--swaps", type=int, default=1_000)
+    arguments = parser.parse_args()
+    data = clicks.WORK / f"data-{arguments.events}"
+    clicks.generate(data, arguments.events)
+    print(f"## Swaps at full speed: examples/clicks from a file, epochs of 500 ms\n\n{clicks.machine()}\n", flush=True)
+    report(at_full_speed(data))
+    print("\n## Swaps under load\n", flush=True)
+    subprocess.run(["cargo", "run", "--quiet", "--release", "--package", "millstream-tests", "--example", "swaps", "--",
+                    str(arguments.swaps)], cwd=clicks.REPOSITORY, check=True)
+
+
+def at_full_speed(data):
+    """The log of a run in which the plugin was replaced as often as it could be, as JSON objects."""
+    folder = clicks.WORK / "swaps"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    plugin = folder / "clean.wasm"
+    plugin.write_bytes(PLUGIN.read_bytes())
+    command = [clicks.MILLSTREAM, "--log-json", "--log", "info,millstream=debug", "run", clicks.EXAMPLE / "clicks.toml",
+               "--follow", "--no-progress", "--set", f"data={folder / 'state'}", "--set", "epoch.interval=500ms",
+               "--set", f"rejects.file.path={folder / 'rejects'}", "--set", f"stage.clean.plugin.file={plugin}",
+               "--set", f"source.clicks.file.path={data / 'clicks.jsonl'}"]
+    for output in clicks.OUTPUTS:
+        command += ["--set", f"output.{output}.parquet.path={folder / output}"]
+    for table in ("users", "urls", "devices"):
+        command += ["--set", f"dimension.{table}.file.path={data / table}.parquet"]
+    lines, put = [], None
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
+        for line in process.stderr:
+            said = json.loads(line)["fields"]
+            lines.append(said | {"put": put})
+            message = said.get("message", "")
+            if message == "running" or message.startswith("swap: in place"):
+                put = time.monotonic()
+                replace(plugin, len(lines))
+            if message.startswith("swap: in place"):
+                lines[-1]["took"] = time.monotonic() - lines[-1]["put"]
+            # All was read: an epoch without rows is not committed, but the last swap is.
+            if message == "committed" and said["read"] == 0:
+                process.send_signal(signal.SIGTERM)
+                break
+        process.stderr.read()
+    if process.returncode != 0:
+        raise SystemExit(f"the run ended with {process.returncode}")
+    return lines
+
+
+def replace(plugin, number):
+    """The same component with a custom section more: another digest, the same behaviour."""
+    name, content = b"swap", str(number).encode()
+    section = bytes([len(name)]) + name + content
+    fresh = plugin.with_suffix(".new")
+    fresh.write_bytes(PLUGIN.read_bytes() + bytes([0, len(section)]) + section)
+    os.replace(fresh, plugin)
+
+
+def report(lines):
+    swaps = [line for line in lines if line.get("message", "").startswith("swap: in place")]
+    swapped = {line["epoch"] for line in swaps}
+    commits = [line for line in lines if line.get("message") == "committed" and line["epoch"] not in swapped]
+    print("| ms | number | median | longest |\n|---|---|---|---|")
+    for what, values in [("file in place to in effect", [line["took"] * 1000 for line in swaps]),
+                         ("workers stand still, with a swap", [line["pause_ms"] for line in swaps]),
+                         ("workers stand still, a commit alone", [line["pause_ms"] for line in commits])]:
+        if values:
+            print(f"| {what} | {len(values)} | {statistics.median(values):.0f} | {max(values):.0f} |")
+
+
+if __name__ == "__main__":
+    main()
