@@ -8,7 +8,7 @@ use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch, RecordBatc
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, Int64Type, Schema};
 
-use super::testing::{column, engine, limits, plugin, test_plugin, users, users_table};
+use super::testing::{column, engine, hostile, limits, plugin, users, users_table};
 use super::*;
 use crate::config::Limits;
 use crate::contract::{Call, Contract, Given, Patch};
@@ -16,7 +16,7 @@ use crate::error::ErrorKind;
 use crate::schema::Column;
 
 fn config(deed: &str) -> String {
-    format!("{{\"do\":\"{deed}\"}}")
+    format!("{{\"behaviour\":\"{deed}\"}}")
 }
 
 /// `n` and whatever else is given.
@@ -53,7 +53,7 @@ fn deed(deed: &str) -> Result<Patch, Failure> {
 fn a_plugin_is_loaded_and_says_what_it_is() {
     let plugin = plugin();
     assert_eq!(plugin.digest().len(), 64);
-    assert_eq!(plugin.size_bytes(), test_plugin().len() as u64);
+    assert_eq!(plugin.size_bytes(), hostile().len() as u64);
     assert!(
         plugin.imports().iter().any(|import| import == "millstream:stage/dimensions@0.1.0"),
         "{:?}",
@@ -61,14 +61,14 @@ fn a_plugin_is_loaded_and_says_what_it_is() {
     );
     assert_eq!(plugin.exports(), ["millstream:stage/transform@0.1.0"]);
     let about = plugin.describe().unwrap();
-    assert_eq!((about.name.as_str(), about.version.as_str()), ("test-plugin", "0.1.0"));
+    assert_eq!((about.name.as_str(), about.version.as_str()), ("hostile", "0.1.0"));
     assert_eq!(about.config_schema.as_deref(), Some("{}"));
 }
 
 #[test]
 fn what_cannot_be_a_plugin_is_refused() {
     let refused = |bytes: &[u8]| engine().load(bytes, "a.wasm").unwrap_err();
-    let half = refused(&test_plugin()[..test_plugin().len() / 2]);
+    let half = refused(&hostile()[..hostile().len() / 2]);
     assert_eq!(half.kind(), ErrorKind::Plugin);
     assert_eq!(half.message(), "a.wasm is not a valid WebAssembly component");
     let preamble = b"\0asm\x0d\0\x01\0";
@@ -93,7 +93,7 @@ fn a_plugin_that_cannot_be_configured_says_why() {
     let nonsense = wrong("nonsense", limits());
     assert!(
         nonsense.message().starts_with(
-            "stage \"clean\": test_plugin.wasm declares a contract that is wrong: column \"m\" in `writes` has the type \
+            "stage \"clean\": hostile.wasm declares a contract that is wrong: column \"m\" in `writes` has the type \
              \"text\": `text` is not a type"
         ),
         "{nonsense}"

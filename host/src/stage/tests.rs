@@ -44,7 +44,7 @@ fn passed(columns: &[Column]) -> Vec<Flow> {
 /// A plugin's stage with all that comes in passed through, as the plan would have it.
 fn planned(deed: &str, given: Given) -> (PlannedStage, config::Stage) {
     let input = vec![column("n", "int64"), column("text", "utf8")];
-    let config = StageConfig::from(&format!("{{\"do\":\"{deed}\"}}"));
+    let config = StageConfig::from(&format!("{{\"behaviour\":\"{deed}\"}}"));
     let (_, contract) = plugin().instantiate("test", &config, &given, &limits()).unwrap();
     let place = |name: &str| input.iter().position(|column| column.name == *name).unwrap();
     let reads = contract.reads.iter().map(|column| place(&column.name)).collect();
@@ -77,7 +77,7 @@ fn planned(deed: &str, given: Given) -> (PlannedStage, config::Stage) {
         output,
     };
     let kind = StageKind::Plugin(PluginStage {
-        file: located("test_plugin.wasm".into()),
+        file: located("hostile.wasm".into()),
         rename: BTreeMap::new(),
         tables: None,
         sha256: None,
@@ -304,6 +304,31 @@ fn a_native_lookup_adds_columns() {
     assert_eq!(applied.kept.record_of_row, Some(vec![1]));
 
     assert_eq!(native(Missing::Reject, &[1, 2]).kept.record_of_row, None, "when all are there nothing is taken");
+}
+
+/// What a batch costs when 1% of its rows trap, beside what it costs when none does.
+#[test]
+#[ignore = "measures"]
+fn poison_costs() {
+    let time = |n: &[i64], rounds: u32| {
+        let mut stage = stage("trap");
+        let batch = batch(n);
+        apply(&mut stage, &batch).unwrap();
+        let began = std::time::Instant::now();
+        for _ in 0..rounds {
+            apply(&mut stage, &batch).unwrap();
+            stage.begin_epoch();
+        }
+        began.elapsed() / rounds
+    };
+    let clean: Vec<i64> = (100..4_196).collect();
+    let mut poison = clean.clone();
+    let mut at = 7usize;
+    for _ in 0..41 {
+        at = at.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        poison[(at >> 33) % 4_096] = 13;
+    }
+    eprintln!("clean {:?}, 1% poison {:?}", time(&clean, 200), time(&poison, 20));
 }
 
 proptest! {
