@@ -208,3 +208,11 @@ pub fn truth(example: &str, lake: &Path) -> Command {
     command.arg(example).arg("--lake").arg(lake);
     command
 }
+
+/// A script of tests/truth, run by a Python that has DuckDB and pyarrow.
+pub fn python(script: &str) -> Command {
+    let truth = repository().join("tests/truth");
+    let mut command = Command::new(truth.join("python.sh"));
+    command.arg(truth.join(script));
+    command
+}

@@ -4,10 +4,14 @@
 mod author;
 #[path = "e2e/bad_input.rs"]
 mod bad_input;
+#[path = "e2e/columns_change.rs"]
+mod columns_change;
 #[path = "e2e/dimensions.rs"]
 mod dimensions;
 #[path = "e2e/examples.rs"]
 mod examples;
+#[path = "e2e/explain.rs"]
+mod explain;
 #[path = "e2e/generate.rs"]
 mod generate;
 #[path = "e2e/hot_swap.rs"]

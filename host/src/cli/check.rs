@@ -7,7 +7,6 @@ use clap::Args;
 use super::{Failure, PipelineArgs};
 use crate::contract::Table;
 use crate::dimension;
-use crate::plugin::Engine;
 use crate::service::{build_plan, load, load_files};
 
 /// Find every problem of a pipeline file and its plugins' contracts at once, and draw the plan: which columns flow
@@ -21,7 +20,7 @@ pub(super) struct Check {
 impl Check {
     pub(super) fn run(&self) -> Result<(), Failure> {
         let pipeline = self.pipeline.read()?;
-        let engine = Engine::new()?;
+        let engine = super::engine()?;
         let tables = pipeline.dimensions.iter().map(dimension::describe).collect::<Result<Vec<Table>, _>>()?;
         let plugins = load_files(&pipeline, |stage, bytes| load(&engine, stage, bytes))?;
         let planned = build_plan(&pipeline, &tables, &plugins, 1)?;

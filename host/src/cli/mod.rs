@@ -2,6 +2,8 @@
 
 mod cases;
 mod check;
+mod columns;
+mod explain;
 mod infer;
 mod plugin;
 mod preview;
@@ -9,6 +11,7 @@ mod run;
 mod test;
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -18,6 +21,7 @@ use tracing_subscriber::EnvFilter;
 
 use crate::config::{self, Pipeline};
 use crate::error::{Error, ErrorKind};
+use crate::plugin::Engine;
 use crate::service::Failure;
 
 /// Reads events from Kafka or files, takes them through stages that are sandboxed WebAssembly plugins and lookups in
@@ -63,6 +67,8 @@ enum Command {
     Preview(preview::Preview),
     /// Run a pipeline on the rows of cases, and show what differs from what they expect.
     Test(test::Test),
+    /// Say what made a Parquet file: records, epochs, plan, plugins and their config.
+    Explain(explain::Explain),
     /// Make, build and try plugins.
     #[command(subcommand)]
     Plugin(plugin::Plugin),
@@ -108,6 +114,23 @@ impl PipelineArgs {
     }
 }
 
+/// The engine of commands that have no data folder: compiled code is kept in the user's cache.
+fn engine() -> Result<Engine, Error> {
+    let engine = Engine::new()?;
+    Ok(match user_cache(&|name| std::env::var_os(name)) {
+        Some(folder) => engine.with_cache(&folder),
+        None => engine,
+    })
+}
+
+/// `$XDG_CACHE_HOME/millstream/compiled`, else `~/.cache/millstream/compiled`; none where there is no home.
+fn user_cache(variable: &dyn Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
+    // As the XDG specification has it, a path that is not absolute does not count.
+    let absolute = |name: &str| variable(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let cache = absolute("XDG_CACHE_HOME").or_else(|| Some(absolute("HOME")?.join(".cache")))?;
+    Some(cache.join("millstream").join("compiled"))
+}
+
 fn parse_override(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((key, value)) if !key.trim().is_empty() => Ok((key.trim().to_owned(), value.to_owned())),
@@ -137,6 +160,7 @@ pub fn main() -> ExitCode {
         Command::Infer(command) => command.run(),
         Command::Preview(command) => command.run(),
         Command::Test(command) => command.run(),
+        Command::Explain(command) => command.run(),
         Command::Plugin(command) => command.run(),
         Command::Generate(Generate::Clicks(settings)) => generate_clicks(settings),
     };
@@ -180,4 +204,22 @@ fn start_log(cli: &Cli) {
     let filter = EnvFilter::new(cli.log.as_deref().unwrap_or(default));
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colours());
     if cli.log_json { log.json().init() } else { log.with_target(false).init() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_users_cache_is_where_the_xdg_specification_has_it() {
+        let cache = |variables: &[(&str, &str)]| {
+            let find = |name: &str| variables.iter().find(|(key, _)| *key == name).map(|(_, value)| value.into());
+            user_cache(&find)
+        };
+        let here = |path: &str| Some(PathBuf::from(path));
+        assert_eq!(cache(&[("XDG_CACHE_HOME", "/x"), ("HOME", "/h")]), here("/x/millstream/compiled"));
+        assert_eq!(cache(&[("XDG_CACHE_HOME", "x"), ("HOME", "/h")]), here("/h/.cache/millstream/compiled"));
+        assert_eq!(cache(&[("HOME", "/h")]), here("/h/.cache/millstream/compiled"));
+        assert_eq!(cache(&[]), None);
+    }
 }

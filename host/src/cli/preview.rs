@@ -15,7 +15,6 @@ use crate::dimension::Dimension;
 use crate::error::{Error, ErrorKind, Result};
 use crate::pipeline::{Destination, Walk};
 use crate::plan::{Plan, PlannedStage, Work};
-use crate::plugin::Engine;
 use crate::record::{Batch, Records, Refusal};
 use crate::service::{build_plan, decoders, event_time, load, load_files, stages};
 use crate::source::file::FileSource;
@@ -39,7 +38,7 @@ pub(super) struct Preview {
 impl Preview {
     pub(super) fn run(&self) -> Result<(), Failure> {
         let pipeline = self.pipeline.read()?;
-        let engine = Engine::new()?;
+        let engine = super::engine()?;
         // Tables are loaded into a folder of their own: the running pipeline's are not touched.
         let folder = tempfile::tempdir()?;
         let mut dimensions = Vec::with_capacity(pipeline.dimensions.len());

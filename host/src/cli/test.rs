@@ -7,7 +7,6 @@ use clap::Args;
 use super::cases::{CaseArgs, Tally, case_files};
 use super::{Failure, PipelineArgs};
 use crate::case::{Case, Kind, Trial};
-use crate::plugin::Engine;
 use crate::service::{load, load_files};
 
 /// Run a whole pipeline on the records of cases, and show what differs from the rows and rejects that they expect, cell by
@@ -26,7 +25,7 @@ pub(super) struct Test {
 impl Test {
     pub(super) fn run(&self) -> Result<(), Failure> {
         let folder = self.pipeline.pipeline.parent().unwrap_or(Path::new(""));
-        let engine = Engine::new()?;
+        let engine = super::engine()?;
         let mut tally = Tally::default();
         let mut plugins = None;
         for file in case_files(&self.cases, folder)? {

@@ -48,6 +48,9 @@ pub struct PlanStamp {
     pub fingerprint: String,
     /// Stage -> digest of its plugin.
     pub digests: BTreeMap<String, String>,
+    /// Stage -> the config that its plugin runs with, secrets not resolved: what footers say.
+    #[serde(default)]
+    pub in_use: BTreeMap<String, serde_json::Value>,
     /// Stage -> the config that was put in place of the pipeline file's.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub configs: BTreeMap<String, ConfigChange>,

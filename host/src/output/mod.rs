@@ -45,6 +45,7 @@ use parquet::errors::ParquetError;
 use crate::error::{Error, ErrorKind};
 
 mod encoding;
+mod footer;
 pub mod kafka;
 mod merge;
 mod origin;
@@ -58,6 +59,7 @@ mod token;
 mod unfinished;
 mod writer;
 
+pub use footer::{Explained, RecordRange, footer_entries};
 pub use merge::merge_tails;
 pub use origin::{EPOCHS_KEY, Origin, READ_KEY, ReadRange};
 pub use partition::NO_VALUE;

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::num::NonZeroUsize;
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -10,6 +11,8 @@ use wasmtime::component::{Component, Linker};
 use wasmtime::{Config, WasmBacktraceDetails};
 
 use super::bindings::StagePre;
+use super::cache::CodeCache;
+use super::component;
 use super::instance::{Failure, Instance};
 use super::log::StageLog;
 use super::sandbox::{self, State};
@@ -41,6 +44,7 @@ const WASI_VERSION: &str = "0.2.";
 pub struct Engine {
     engine: wasmtime::Engine,
     linker: Arc<Linker<State>>,
+    cache: Option<CodeCache>,
 }
 
 impl fmt::Debug for Engine {
@@ -80,7 +84,19 @@ impl Engine {
         spawned.map_err(|error| {
             Error::new(ErrorKind::Internal, "cannot start the thread that watches plugins").caused_by(error)
         })?;
-        Ok(Self { engine, linker: Arc::new(linker) })
+        Ok(Self { engine, linker: Arc::new(linker), cache: None })
+    }
+
+    /// Keeps compiled code in a folder, and takes it from there. A folder that others can write to, or that cannot be
+    /// used, is left alone with a warning: then plugins are compiled at every start.
+    pub fn with_cache(mut self, folder: &Path) -> Self {
+        self.cache = CodeCache::open(folder)
+            .inspect_err(|why| {
+                let folder = folder.display();
+                tracing::warn!(%folder, "the folder of compiled plugins is not used, they are compiled: {why}");
+            })
+            .ok();
+        self
     }
 
     /// Compiles a plugin and checks what it imports and exports. `origin` says where the bytes come from, in messages.
@@ -90,8 +106,14 @@ impl Engine {
     pub fn load(&self, bytes: &[u8], origin: &str) -> Result<Arc<Plugin>> {
         is_component(bytes, origin)?;
         let wrong = |message: String| Error::new(ErrorKind::Plugin, format!("{origin} {message}"));
-        let component = Component::new(&self.engine, bytes)
-            .map_err(|error| wrong("is not a valid WebAssembly component".to_owned()).caused_by(error))?;
+        let digest = digest(bytes);
+        let kept = self.cache.as_ref().and_then(|cache| component::kept(cache, &self.engine, &digest));
+        let from_cache = kept.is_some();
+        let component = match kept {
+            Some(component) => component,
+            None => Component::new(&self.engine, bytes)
+                .map_err(|error| wrong("is not a valid WebAssembly component".to_owned()).caused_by(error))?,
+        };
         let ty = component.component_type();
         let imports: Vec<String> = ty.imports(&self.engine).map(|(name, _)| name.to_owned()).collect();
         let exports: Vec<String> = ty.exports(&self.engine).map(|(name, _)| name.to_owned()).collect();
@@ -113,9 +135,14 @@ impl Engine {
                 .caused_by(error)
                 .help("build it against wit/stage.wit of this release")
         })?;
+        if let Some(cache) = self.cache.as_ref().filter(|_| !from_cache) {
+            component::keep(cache, &self.engine, &digest, &component);
+        }
+        tracing::debug!(%digest, from_cache, "plugin loaded");
         Ok(Arc::new(Plugin {
             origin: origin.to_owned(),
-            digest: digest(bytes),
+            digest,
+            from_cache,
             size_bytes: bytes.len() as u64,
             imports,
             exports,
@@ -167,6 +194,7 @@ pub struct About {
 pub struct Plugin {
     origin: String,
     digest: String,
+    from_cache: bool,
     size_bytes: u64,
     imports: Vec<String>,
     exports: Vec<String>,
@@ -184,6 +212,11 @@ impl Plugin {
     /// The SHA-256 of its bytes, in lower-case hex.
     pub fn digest(&self) -> &str {
         &self.digest
+    }
+
+    /// Whether it was compiled at an earlier start, and its code kept.
+    pub fn is_from_cache(&self) -> bool {
+        self.from_cache
     }
 
     /// Where its bytes came from.

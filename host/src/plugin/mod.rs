@@ -7,8 +7,10 @@
 //! and nothing that it returns is used before it was checked (`columns`, `check`).
 
 mod bindings;
+mod cache;
 mod check;
 mod columns;
+mod component;
 mod contract;
 mod dimensions;
 mod engine;
@@ -16,6 +18,7 @@ mod instance;
 mod log;
 mod sandbox;
 
+pub use cache::{CODE_CACHE_MAX_BYTES, CODE_CACHE_MAX_ENTRIES};
 pub use check::{DETAIL_MAX_BYTES, FILTERED_MAX_REASONS, KEPT_MAX_ROWS, REASON_MAX_BYTES, TEXT_MAX_BYTES, cut};
 pub use columns::{crossing_bytes, from_json, row_bytes, to_json};
 pub use dimensions::{GET_MANY_KEYS_BESIDE, GET_MANY_KEYS_PER_ROW};

@@ -13,7 +13,7 @@ use crate::digest::digest;
 use crate::dimension::Dimension;
 use crate::disk::Disk;
 use crate::error::{Error, ErrorKind, Result};
-use crate::output::{Combine, Opening, REJECTS, RejectSink, Sink, reject_settings};
+use crate::output::{Combine, Opening, REJECTS, RejectSink, Sink, footer_entries, reject_settings};
 use crate::pipeline::{Parts, Taps};
 use crate::plan::{self, Plan, Planned, PlannedStage, Refused, Work};
 use crate::plugin::{Engine, Plugin};
@@ -82,7 +82,7 @@ impl Assembly {
             worker,
             epoch,
             memory_bytes: self.pipeline.epoch.memory_bytes / sinks,
-            footer: self.footer(stamp),
+            footer: footer_entries(&self.pipeline.name, &self.host, stamp),
             disk: Arc::clone(&self.disk),
         }
     }
@@ -102,26 +102,11 @@ impl Assembly {
         named.map(|(output, settings)| (output.clone(), Combine::new(&output, &settings, &opening))).collect()
     }
 
-    /// What every file of a plan says in its footer.
-    fn footer(&self, stamp: &PlanStamp) -> Vec<(String, String)> {
-        let digests = serde_json::json!(stamp.digests).to_string();
-        [
-            ("millstream.pipeline", self.pipeline.name.clone()),
-            ("millstream.host", self.host.id.clone()),
-            ("millstream.incarnation", self.host.incarnation.to_string()),
-            ("millstream.plan", stamp.number.to_string()),
-            ("millstream.plan.fingerprint", stamp.fingerprint.clone()),
-            ("millstream.stages", digests),
-        ]
-        .into_iter()
-        .map(|(key, value)| (key.to_owned(), value))
-        .collect()
-    }
-
     /// What commits and footers say of a plan.
     pub fn stamp(&self, plan: &Plan, logic: &Logic) -> PlanStamp {
         let fingerprint = fingerprint(plan, &self.pipeline);
-        PlanStamp { number: plan.number, fingerprint, digests: digests(plan), configs: logic.configs.clone() }
+        let in_use = configs(&logic.configured(&self.pipeline));
+        PlanStamp { number: plan.number, fingerprint, digests: digests(plan), in_use, configs: logic.configs.clone() }
     }
 
     /// By source the decoded column that holds the time of the event.
@@ -234,6 +219,11 @@ fn digests(plan: &Plan) -> BTreeMap<String, String> {
         Work::Lookup(_) => None,
     });
     plugins.collect()
+}
+
+/// By stage its config, secrets not resolved.
+fn configs(pipeline: &Pipeline) -> BTreeMap<String, serde_json::Value> {
+    plugin_stages(pipeline).map(|(stage, plugin)| (stage.name.value.clone(), plugin.config.value.json())).collect()
 }
 
 /// Two plans with the same fingerprint make the same rows into the same files.

@@ -88,7 +88,7 @@ pub fn run(pipeline: Pipeline, settings: &RunSettings, stop: &Receiver<()>) -> R
     }
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let assembly = Arc::new(Assembly {
-        engine: Engine::new()?,
+        engine: Engine::new()?.with_cache(&folder.path.join("compiled")),
         store: PluginStore::new(&folder.path),
         pipeline,
         tables: Arc::new(tables),

@@ -10,7 +10,6 @@ use super::PluginArg;
 use crate::case::{Case, Cost, Kind, Trial, bench};
 use crate::cli::Failure;
 use crate::cli::cases::case_files;
-use crate::plugin::Engine;
 
 /// Measure what a plugin costs a row in its sandbox, and how much of that is the boundary: the rows of its cases,
 /// repeated to batches of several sizes. The figures are medians of the processor's time, in ns a row.
@@ -38,7 +37,7 @@ fn seconds(text: &str) -> Result<f64, String> {
 
 impl Bench {
     pub(super) fn run(&self) -> Result<(), Failure> {
-        let (plugin, folder) = self.plugin.load(&Engine::new()?)?;
+        let (plugin, folder) = self.plugin.load(&crate::cli::engine()?)?;
         for file in case_files(&self.cases, &folder)? {
             let case = Case::read(&file, Kind::Plugin)?;
             let trial = Trial::of_plugin(&case, &plugin)?;

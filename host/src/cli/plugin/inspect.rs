@@ -9,7 +9,6 @@ use super::unreadable;
 use crate::cli::Failure;
 use crate::config::Limits;
 use crate::contract::Given;
-use crate::plugin::Engine;
 
 /// Show a plugin's name, digest, size, imports, config schema and contract.
 #[derive(Args)]
@@ -24,7 +23,7 @@ pub(in crate::cli) struct Inspect {
 impl Inspect {
     pub(super) fn run(&self) -> Result<(), Failure> {
         let bytes = std::fs::read(&self.file).map_err(|error| unreadable(&self.file, error))?;
-        let plugin = Engine::new()?.load(&bytes, &self.file.display().to_string())?;
+        let plugin = crate::cli::engine()?.load(&bytes, &self.file.display().to_string())?;
         let about = plugin.describe()?;
         let mut out = std::io::stdout().lock();
         writeln!(out, "name     {} {}", about.name, about.version)?;

@@ -8,7 +8,6 @@ use super::PluginArg;
 use crate::case::{Case, Kind, Trial};
 use crate::cli::Failure;
 use crate::cli::cases::{CaseArgs, Tally, case_files};
-use crate::plugin::Engine;
 
 /// Run a plugin, as WebAssembly in its sandbox, on the rows of cases, and show what differs from what they expect, cell
 /// by cell. A capture is a case without expectations. Exit code 1 when something differs.
@@ -25,7 +24,7 @@ pub(in crate::cli) struct Test {
 
 impl Test {
     pub(super) fn run(&self) -> Result<(), Failure> {
-        let (plugin, folder) = self.plugin.load(&Engine::new()?)?;
+        let (plugin, folder) = self.plugin.load(&crate::cli::engine()?)?;
         let mut tally = Tally::default();
         for file in case_files(&self.cases, &folder)? {
             let case = Case::read(&file, Kind::Plugin)?;

@@ -31,7 +31,7 @@ pub(in crate::cli) struct Build {
 
 impl Build {
     pub(super) fn run(&self) -> Result<(), Failure> {
-        let Built { name, bytes, plugin } = build(&Engine::new()?, &self.folder)?;
+        let Built { name, bytes, plugin } = build(&crate::cli::engine()?, &self.folder)?;
         let file = self.out.clone().unwrap_or_else(|| self.folder.join(name));
         replace(&file, &bytes)?;
         let about = plugin.describe()?;
