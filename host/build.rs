@@ -6,13 +6,18 @@ use std::path::{Path, PathBuf};
 use std::{env, fs, io};
 
 /// Files and folders of the repository, and the endings of what is taken of a folder.
-const TAKEN: [(&str, &[&str]); 7] = [
+const TAKEN: [(&str, &[&str]); 12] = [
     ("Cargo.toml", &[]),
     ("Cargo.lock", &[]),
     ("wit/stage.wit", &[]),
     ("sdk/Cargo.toml", &[]),
     ("sdk/src", &["rs"]),
     ("sdk/derive", &["rs", "toml"]),
+    ("sdk/python/pyproject.toml", &[]),
+    ("sdk/python/millstream", &["py"]),
+    ("sdk/javascript/package.json", &[]),
+    ("sdk/javascript/build.js", &[]),
+    ("sdk/javascript/src", &["js"]),
     ("sdk/templates", &["rs", "toml", "jsonl", "md", "gitignore", "py", "js", "json"]),
 ];
 

@@ -10,6 +10,8 @@ mod examples;
 mod generate;
 #[path = "e2e/hot_swap.rs"]
 mod hot_swap;
+#[path = "e2e/languages.rs"]
+mod languages;
 #[path = "e2e/recovery.rs"]
 mod recovery;
 #[path = "e2e/sources.rs"]

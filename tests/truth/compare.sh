@@ -1,5 +1,5 @@
 #!/bin/sh
-# Runs compare.py with a Python that has DuckDB. The first time it makes one, in the cache folder; pip needs the network then.
+# Runs compare.py, or `same`.py, with a Python that has DuckDB. The first time it makes one, in the cache folder; pip needs the network then.
 set -eu
 DUCKDB=2.0.0
 cache="${MILLSTREAM_CACHE:-$HOME/.cache/millstream}"
@@ -14,4 +14,9 @@ if ! "$venv/bin/python" -c "import duckdb" 2>/dev/null; then
     "$venv/bin/python" -m pip install --quiet --disable-pip-version-check "duckdb==$DUCKDB"
 fi
 exec 9>&-
-exec "$venv/bin/python" "$(dirname "$0")/compare.py" "$@"
+script=compare.py
+if [ "${1:-}" = same ]; then
+    script=same.py
+    shift
+fi
+exec "$venv/bin/python" "$(dirname "$0")/$script" "$@"

@@ -16,7 +16,7 @@ use crate::error::{Error, ErrorKind, Result};
 static EMBEDDED: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/embedded.rs"));
 
 /// The folder of a plugin in which its copy of the SDK lies.
-const SDK_FOLDER: &str = ".millstream";
+pub(super) const SDK_FOLDER: &str = ".millstream";
 
 /// The kinds of plugins.
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -34,6 +34,36 @@ enum Kind {
 enum Lang {
     /// Rust.
     Rust,
+    /// Python: needs componentize-py to build.
+    Python,
+    /// JavaScript: needs Node.js, and componentize-js to build.
+    Javascript,
+}
+
+impl Lang {
+    /// Its folder among the SDKs and the templates.
+    fn folder(self) -> &'static str {
+        match self {
+            Self::Rust => "rust",
+            Self::Python => "python",
+            Self::Javascript => "javascript",
+        }
+    }
+
+    /// How it is written, and the commands that run its tests.
+    fn title_and_tests(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Rust => ("Rust", "cargo test"),
+            Self::Python => ("Python", "python3 -m unittest"),
+            Self::Javascript => ("JavaScript", "npm install && npm test"),
+        }
+    }
+
+    /// The language of a plugin's copy of the SDK.
+    fn of_sdk(folder: &Path) -> Self {
+        let others = [Self::Python, Self::Javascript];
+        others.into_iter().find(|lang| folder.join(lang.folder()).is_dir()).unwrap_or(Self::Rust)
+    }
 }
 
 /// Make a folder with a new plugin that builds and passes its tests at once: code, tests, cases, a pipeline to try it in,
@@ -61,27 +91,63 @@ impl New {
                 .help("name a folder that is not there, or empty")
                 .into());
         }
-        let Lang::Rust = self.lang;
         let kind = format!("{:?}", self.kind).to_lowercase();
-        for template in ["common", &kind] {
-            for (path, text) in below(&format!("sdk/templates/rust/{template}/")) {
-                let path = if path == "gitignore" { ".gitignore" } else { path };
-                write(&self.folder.join(name.fill_in(path)), &name.fill_in(text))?;
-            }
-        }
-        write(&self.folder.join("Cargo.lock"), &sdk::lock_file(&name)?)?;
-        sdk::write_rust(&self.folder.join(SDK_FOLDER))?;
+        self.write_templates(&kind, &name)?;
+        write_sdk(self.lang.folder(), &self.folder.join(SDK_FOLDER))?;
+        let (title, tests) = self.lang.title_and_tests();
         let mut out = std::io::stdout().lock();
         let folder = self.folder.display();
         Ok(writeln!(
             out,
-            "{folder}: a {kind} in Rust. Next:\n\n    cd {folder}\n    \
-             cargo test                          # the plugin as an ordinary library\n    \
+            "{folder}: a {kind} in {title}. Next:\n\n    cd {folder}\n    \
+             {tests:<35} # the plugin as an ordinary library\n    \
              millstream plugin test              # as WebAssembly, on the rows of cases/\n    \
              millstream plugin build             # puts the component into the folder\n    \
              millstream preview pipeline.toml    # in a pipeline; nothing is written"
         )?)
     }
+
+    fn write_templates(&self, kind: &str, name: &Name) -> Result<()> {
+        let lang = self.lang.folder();
+        for folder in [format!("{lang}/common"), format!("{lang}/{kind}")] {
+            for (path, text) in below(&format!("sdk/templates/{folder}/")) {
+                let path = if path == "gitignore" { ".gitignore" } else { path };
+                write(&self.folder.join(name.fill_in(path)), &name.fill_in(text))?;
+            }
+        }
+        match self.lang {
+            Lang::Rust => write(&self.folder.join("Cargo.lock"), &sdk::lock_file(name)?),
+            // The rows and the pipeline are the same in every language.
+            Lang::Python | Lang::Javascript => {
+                let own_to_rust = |path: &str| path.ends_with(".rs");
+                for (path, text) in below(&format!("sdk/templates/rust/{kind}/")).filter(|(path, _)| !own_to_rust(path))
+                {
+                    write(&self.folder.join(path), &name.fill_in(text))?;
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+/// Writes a language's SDK, and the interface, into a folder.
+pub(super) fn write_sdk(lang: &str, folder: &Path) -> Result<()> {
+    if lang == Lang::Rust.folder() {
+        return sdk::write_rust(folder);
+    }
+    let version = env!("CARGO_PKG_VERSION");
+    write(&folder.join("VERSION"), &format!("{version}\n"))?;
+    write(
+        &folder.join("README.md"),
+        &format!(
+            "An SDK of Millstream {version} and the interface that it speaks (wit/stage.wit), as `millstream plugin new` \
+             wrote them.\nDo not change them: `millstream plugin sdk` replaces this folder.\n"
+        ),
+    )?;
+    for (path, source) in below(&format!("sdk/{lang}/")) {
+        write(&folder.join(lang).join(path), source)?;
+    }
+    write(&folder.join("wit/stage.wit"), embedded("wit/stage.wit")?)
 }
 
 /// Put the SDK of this release of Millstream in the place of the one that a plugin was made with.
@@ -106,7 +172,7 @@ impl Sdk {
         if fresh.exists() {
             std::fs::remove_dir_all(&fresh).map_err(failed)?;
         }
-        sdk::write_rust(&fresh)?;
+        write_sdk(Lang::of_sdk(&folder).folder(), &fresh)?;
         std::fs::remove_dir_all(&folder).and_then(|()| std::fs::rename(&fresh, &folder)).map_err(failed)?;
         let (before, after) = (before.trim(), env!("CARGO_PKG_VERSION"));
         Ok(writeln!(std::io::stdout().lock(), "{}: SDK {before} replaced by {after}", folder.display())?)
