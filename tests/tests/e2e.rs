@@ -6,6 +6,8 @@ mod bad_input;
 mod examples;
 #[path = "e2e/generate.rs"]
 mod generate;
+#[path = "e2e/hostile.rs"]
+mod hostile;
 #[path = "e2e/hot_swap.rs"]
 mod hot_swap;
 #[path = "e2e/recovery.rs"]

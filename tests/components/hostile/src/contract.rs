@@ -10,7 +10,8 @@ use crate::{allocate, broken, deeper, flood, spin};
 /// The contract of a behaviour.
 pub fn declare(behaviour: &str, number: u64, given: Given) -> Result<Contract, String> {
     let n = vec![field("n", "int64", false)];
-    let mut contract = Contract { reads: n, lookups: vec![], writes: vec![field("m", "int64", false)], outputs: vec![] };
+    let mut contract =
+        Contract { reads: n, lookups: vec![], writes: vec![field("m", "int64", false)], outputs: vec![] };
     match behaviour {
         "refuse" => return Err("there is no such thing".into()),
         "refuse_at_length" => return Err("no ".repeat(number as usize)),
