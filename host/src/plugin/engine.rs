@@ -67,7 +67,9 @@ impl Engine {
             .epoch_interruption(true)
             .max_wasm_stack(STACK_BYTES)
             .wasm_backtrace_max_frames(NonZeroUsize::new(BACKTRACE_MAX_FRAMES))
-            .wasm_backtrace_details(WasmBacktraceDetails::Enable)
+            // A plugin's own message says the line; to look it up for each frame costs as much as the trap itself.
+            .wasm_backtrace_details(WasmBacktraceDetails::Disable)
+            .generate_address_map(false)
             .relaxed_simd_deterministic(true);
         let engine = wasmtime::Engine::new(&config).map_err(failed)?;
         let mut linker = Linker::new(&engine);

@@ -53,6 +53,8 @@ pub enum Failure {
         message: String,
         /// The plugin's functions, innermost first, one a line.
         backtrace: String,
+        /// The row that it says it crashed over.
+        row: Option<usize>,
     },
     /// It worked longer than it may.
     Deadline {
@@ -190,7 +192,7 @@ impl Instance {
             Failure::Retry(message) => Failure::Retry(self.hide(message)),
             Failure::Fatal(message) => Failure::Fatal(self.hide(message)),
             Failure::Broken(message) => Failure::Broken(self.hide(message)),
-            Failure::Trap { message, backtrace } => Failure::Trap { message: self.hide(message), backtrace },
+            Failure::Trap { message, backtrace, row } => Failure::Trap { message: self.hide(message), backtrace, row },
             other @ (Failure::Deadline { .. } | Failure::OutOfMemory { .. }) => other,
         }
     }
@@ -371,19 +373,42 @@ fn failure(store: &mut Store<State>, error: &wasmtime::Error) -> Failure {
     if backtrace.is_none() && error.downcast_ref::<Trap>().is_none() {
         return Failure::Broken(cut(cause, DETAIL_MAX_BYTES));
     }
+    let (said, row) = told_row(&said);
     let message = if said.is_empty() { cause } else { format!("{cause}: {said}") };
     Failure::Trap {
         message: cut(message, DETAIL_MAX_BYTES / 2),
         backtrace: backtrace.map(shortened).unwrap_or_default(),
+        row,
+    }
+}
+
+/// What a plugin said last, without the line that names the row over which it trapped.
+fn told_row(said: &str) -> (&str, Option<usize>) {
+    let (before, last) = said.rsplit_once('\n').unwrap_or(("", said));
+    match last.strip_prefix("millstream: row ").and_then(|row| row.parse().ok()) {
+        Some(row) => (before.trim_end(), Some(row)),
+        None => (said, None),
     }
 }
 
 /// A backtrace's functions, demangled, innermost first, without their addresses in the binary.
 fn shortened(backtrace: &WasmBacktrace) -> String {
     let text = backtrace.to_string();
-    let frames = text.lines().filter_map(|line| match line.split_once(" - ") {
-        Some((_, function)) => Some(cut(function.to_owned(), FRAME_MAX_BYTES)),
-        None => line.trim_start().starts_with("at ").then(|| format!("  {}", line.trim())),
-    });
+    let frames = text.lines().filter_map(|line| line.split_once(" - "));
+    let frames = frames.map(|(_, function)| cut(function.to_owned(), FRAME_MAX_BYTES));
     cut(frames.collect::<Vec<_>>().join("\n"), DETAIL_MAX_BYTES / 2)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_row_of_a_trap_is_the_last_line_that_was_said() {
+        assert_eq!(told_row("panicked at a:\nno\nmillstream: row 7"), ("panicked at a:\nno", Some(7)));
+        assert_eq!(told_row("millstream: row 7"), ("", Some(7)));
+        for none in ["", "millstream: row 7\nno", "millstream: row x", "millstream: row -1"] {
+            assert_eq!(told_row(none), (none, None));
+        }
+    }
 }

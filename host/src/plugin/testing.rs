@@ -20,6 +20,12 @@ pub fn hostile() -> &'static [u8] {
     component::component("hostile")
 }
 
+/// The configuration of a behaviour of `hostile`: `trap`, or with a number, `vast_rows:1000`.
+pub fn behave(how: &str) -> String {
+    let (behaviour, number) = how.split_once(':').unwrap_or((how, "0"));
+    format!("{{\"behaviour\":\"{behaviour}\",\"n\":{number}}}")
+}
+
 /// One engine for all tests.
 pub fn engine() -> &'static Engine {
     static ENGINE: OnceLock<Engine> = OnceLock::new();

@@ -5,8 +5,9 @@
 //! detail. A row is guilty only when it fails in the first call of a new instance: what calls before it left behind is no
 //! fault of its own. A half has its share of the time. When the first of two halves goes through, the other one has to
 //! be the guilty one and is cut at once; where rows failed lately, a batch begins in pieces of about as many rows as lay
-//! between them. What all this costs is counted (`patience`): a stage fails when its plugin is at fault, not the data.
-//! The order of rows stays: the left half always goes first.
+//! between them. A plugin may say over which row it trapped: in the first call of a new instance its word is enough, in
+//! later calls when it was right before. What all this costs is counted (`patience`): a stage fails when its plugin is at fault, not the data.
+//! The order of rows stays: parts are put in order at the end.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -34,6 +35,8 @@ const MEMORY_PARTS: u64 = 8;
 const CROSSING_MIN_BYTES: u64 = 64 * 1024;
 /// A piece is never begun with fewer rows: so much does a call cost by itself.
 const PIECE_MIN_ROWS: usize = 16;
+/// A plugin whose word was right so often in a row is believed; each so many times its word is tried again.
+const BELIEVED_AFTER: u32 = 8;
 
 /// A stage's plugin, its instance, and what it may cost.
 #[derive(Debug)]
@@ -50,6 +53,8 @@ pub struct Running {
     patience: Patience,
     /// How many rows a batch's pieces begin with.
     piece_rows: usize,
+    /// How often in a row a new instance trapped over the row that an older one had named.
+    right: u32,
 }
 
 /// Some rows of a batch that a call is still to be made for.
@@ -61,6 +66,15 @@ struct Piece {
     is_left: bool,
     /// Whether the fault has to be in it, because its other half went through.
     suspect: bool,
+    /// The row that an instance named that had been called before.
+    named: Option<usize>,
+}
+
+impl Piece {
+    /// A part of rows that failed together.
+    fn of(rows: Range<usize>) -> Self {
+        Self { rows, probe: true, is_left: false, suspect: false, named: None }
+    }
 }
 
 impl Running {
@@ -78,6 +92,7 @@ impl Running {
             crossing_bytes: CROSSING_MIN_BYTES,
             patience: Patience::new(limits.trap_calls, limits.deadline),
             piece_rows: usize::MAX,
+            right: 0,
         };
         let fresh_bytes = running.instance(work)?.memory_bytes();
         let left_bytes = limits.memory_bytes.saturating_sub(fresh_bytes);
@@ -114,6 +129,7 @@ impl Running {
         for rows in narrow_enough(call, 0..call.columns.num_rows(), self.crossing_bytes) {
             self.bisect(work, call, &tables, rows, &mut copies, &mut parts)?;
         }
+        parts.sort_by_key(Part::start);
         merge(parts, &work.contract)
     }
 
@@ -150,6 +166,9 @@ impl Running {
             let took = worked().saturating_sub(began);
             match outcome {
                 Ok(patch) => {
+                    if piece.named.is_some() {
+                        self.right = 0;
+                    }
                     self.patience.passed(rows.len(), took);
                     if let (true, Some(right)) = (piece.is_left, left.last_mut()) {
                         right.suspect = true;
@@ -159,14 +178,22 @@ impl Running {
                 Err(failure) => {
                     self.instance = None;
                     self.patience.failed(took);
-                    if rows.len() > 1 {
-                        push_halves(&mut left, &rows);
-                    } else if was_fresh {
-                        guilty += 1;
-                        self.patience.guilty();
-                        parts.push(Part::Refused(refusal(rows.start, &failure)?));
-                    } else {
-                        left.push(Piece { probe: true, ..piece });
+                    match named(&failure, &rows) {
+                        Some(row) if was_fresh || self.is_believed() => {
+                            self.right += u32::from(piece.named == Some(row));
+                            guilty += 1;
+                            self.patience.guilty();
+                            parts.push(Part::Refused(refusal(row, &failure)?));
+                            push_around(&mut left, &rows, row);
+                        }
+                        Some(row) => left.push(Piece { probe: true, named: Some(row), ..piece }),
+                        None if rows.len() > 1 => push_halves(&mut left, &rows),
+                        None if was_fresh => {
+                            guilty += 1;
+                            self.patience.guilty();
+                            parts.push(Part::Refused(refusal(rows.start, &failure)?));
+                        }
+                        None => left.push(Piece { probe: true, ..piece }),
                     }
                     failed = Some(failure);
                 }
@@ -174,6 +201,13 @@ impl Running {
         }
         self.learn(whole.len(), guilty);
         Ok(())
+    }
+
+    /// Whether the plugin's word is enough for a row that it names in a call that is not an instance's first.
+    fn is_believed(&mut self) -> bool {
+        let believed = self.right >= BELIEVED_AFTER && !self.right.is_multiple_of(BELIEVED_AFTER);
+        self.right += u32::from(believed);
+        believed
     }
 
     /// Takes the size of pieces from how far guilty rows lay apart.
@@ -252,15 +286,27 @@ impl Running {
 fn pieces(whole: &Range<usize>, rows: usize) -> Vec<Piece> {
     let count = whole.len().div_ceil(rows.max(1)).max(1);
     let bound = |piece: usize| whole.start + whole.len() * piece / count;
-    let piece = |at: usize| Piece { rows: bound(at)..bound(at + 1), probe: false, is_left: false, suspect: false };
-    (0..count).rev().map(piece).collect()
+    (0..count).rev().map(|at| Piece { probe: false, ..Piece::of(bound(at)..bound(at + 1)) }).collect()
 }
 
 fn push_halves(left: &mut Vec<Piece>, rows: &Range<usize>) {
     let middle = rows.start + rows.len() / 2;
-    let half = |rows: Range<usize>, is_left: bool| Piece { rows, probe: true, is_left, suspect: false };
-    left.push(half(middle..rows.end, false));
-    left.push(half(rows.start..middle, true));
+    left.push(Piece::of(middle..rows.end));
+    left.push(Piece { is_left: true, ..Piece::of(rows.start..middle) });
+}
+
+/// The rows behind a guilty one come first: only they may hold another, and the next instance is new.
+fn push_around(left: &mut Vec<Piece>, rows: &Range<usize>, guilty: usize) {
+    let around = [rows.start..guilty, guilty + 1..rows.end];
+    left.extend(around.into_iter().filter(|rows| !rows.is_empty()).map(Piece::of));
+}
+
+/// The row of the batch that a plugin says it trapped over, when it is one of these.
+fn named(failure: &Failure, rows: &Range<usize>) -> Option<usize> {
+    match failure {
+        Failure::Trap { row: Some(row), .. } => rows.start.checked_add(*row).filter(|row| rows.contains(row)),
+        _ => None,
+    }
 }
 
 /// The share of a deadline that a part of the rows has.
@@ -305,7 +351,7 @@ fn slice(call: &Call, rows: &Range<usize>) -> Call {
 fn refusal(row: usize, failure: &Failure) -> Result<Refusal> {
     let row = u32::try_from(row).map_err(|_| Error::new(ErrorKind::Internal, "a batch is too large"))?;
     let (reason, detail) = match failure {
-        Failure::Trap { message, backtrace } => ("trap", format!("{message}\n{backtrace}")),
+        Failure::Trap { message, backtrace, .. } => ("trap", format!("{message}\n{backtrace}")),
         Failure::Deadline { .. } => ("deadline", failure.to_string()),
         Failure::OutOfMemory { .. } => ("out_of_memory", failure.to_string()),
         Failure::Broken(message) => ("broken_patch", message.clone()),

@@ -104,6 +104,10 @@ fn whole(behaviour: &str, batch: &Batch) -> Option<Patch> {
             panic!("always, after a while")
         }
         "trap_on_call" if CALLS.get() == number => panic!("call {number}"),
+        "tell_on_call" if CALLS.get() == number => {
+            told(0);
+            return None;
+        }
         _ => return None,
     };
     Some(Patch { columns, ..empty() })
@@ -113,6 +117,10 @@ fn whole(behaviour: &str, batch: &Batch) -> Option<Patch> {
 fn guilty(behaviour: &str, row: usize) -> Result<(), Failure> {
     match behaviour {
         "trap" => panic!("row {row} is guilty"),
+        // As the SDK does it, and as nobody should.
+        "trap_and_tell" => told(row),
+        "trap_and_lie" => told(row + 1),
+        "trap_and_rave" => told(usize::MAX),
         "loop" => spin(u64::MAX),
         "sleep" => std::thread::sleep(std::time::Duration::from_secs(3_600)),
         "allocate" => allocate(),
@@ -125,6 +133,11 @@ fn guilty(behaviour: &str, row: usize) -> Result<(), Failure> {
         _ => {}
     }
     Ok(())
+}
+
+fn told(row: usize) {
+    eprintln!("row {row} is guilty\nmillstream: row {row}");
+    std::process::abort();
 }
 
 fn empty() -> Patch {
