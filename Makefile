@@ -1,6 +1,7 @@
 # make demo    build, and run the flights example with a plugin swapped while it runs
 # make test    everything that has to pass: lints, unit tests, a real Kafka, kills, DuckDB's truth
 # make bench   examples/clicks from a file and from Kafka, with CPU and memory
+# make fuzz    MINUTES=30: what plugins are made of and return, guided by coverage; `make test` replays its corpus
 # make build, plugins, lint, clean
 #
 # Everything is built in one profile and one folder, outside of the working copy, so that a clean clone builds in seconds
@@ -16,7 +17,7 @@ export CARGO_TARGET_DIR ?= $(MILLSTREAM_CACHE)/target
 export PATH := $(PATH):$(HOME)/.cargo/bin
 export MILLSTREAM := $(CARGO_TARGET_DIR)/release/millstream
 
-.PHONY: help setup setup-test build plugins demo test lint lint-licences bench clean
+.PHONY: help setup setup-test build plugins demo test lint lint-licences bench fuzz clean
 
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile
@@ -61,6 +62,10 @@ lint-licences:
 bench: setup-test build plugins
 	@python3 tests/bench/clicks.py
 	@python3 tests/bench/swaps.py
+
+MINUTES ?= 30
+fuzz: build
+	@tests/fuzz/run $(MINUTES)
 
 # The build's own folder stays: remove $(CARGO_TARGET_DIR) to start from nothing.
 clean:

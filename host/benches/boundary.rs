@@ -28,7 +28,7 @@ const MEASURED: Duration = Duration::from_millis(400);
 
 fn main() {
     let asked: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with('-')).collect();
-    let plugin = Engine::new().and_then(|engine| engine.load(component::test_plugin(), "test_plugin.wasm")).unwrap();
+    let plugin = Engine::new().and_then(|engine| engine.load(component::component("hostile"), "hostile.wasm")).unwrap();
     println!(
         "{:<34} {:>12} {:>14} {:>18}",
         "column, 4,096 rows", "bytes a row", "in, ns a row", "in and out, ns a row"
@@ -107,7 +107,7 @@ fn cost(plugin: &Plugin, deed: &str, column: Option<(&Column, &ArrayRef)>) -> f6
     let given = Given { columns, ..Given::default() };
     let limits = Limits { memory_bytes: 64 << 20, deadline: DEADLINE, rejected: None, trap_calls: 0 };
     let (mut instance, contract) =
-        plugin.instantiate("bench", &format!("{{\"do\":\"{deed}\"}}"), &given, &limits).unwrap();
+        plugin.instantiate("bench", &format!("{{\"behaviour\":\"{deed}\"}}"), &given, &limits).unwrap();
     let call = call(column.map(|(_, array)| array));
     let mut process = || instance.process(&call, &contract, &[], DEADLINE).unwrap().unwrap();
     (0..100).for_each(|_| drop(process()));

@@ -42,6 +42,7 @@ impl<P: Plugin> wit::Guest for Component<P> {
     fn configure(config: String, given: wit::Given) -> Result<wit::Contract, String> {
         let (contract, stage) = P::configure(&config, &given.into())?;
         STAGE.set(Some(stage));
+        crate::panics::tell();
         Ok(contract.into())
     }
 

@@ -187,6 +187,7 @@ mod logical;
 #[cfg(not(target_family = "wasm"))]
 pub mod native;
 mod outcome;
+mod panics;
 mod plugin;
 mod read;
 mod route;

@@ -5,6 +5,7 @@ use crate::config::{Config, ConfigError};
 use crate::contract::Contract;
 use crate::kept::Kept;
 use crate::outcome::{EMPTY, Emit, Failure, Reject};
+use crate::panics;
 use crate::plugin::Process;
 use crate::row::Input;
 
@@ -102,6 +103,7 @@ fn process<'a, T: Route<'a>>(stage: &mut T, batch: &'a Batch) -> Result<Patch, F
     let mut outputs = Vec::with_capacity(batch.rows as usize);
     let mut kept = Kept::default();
     for row in 0..batch.rows {
+        panics::at(row);
         match T::In::row(&input, row as usize).and_then(|values| stage.route(values)) {
             Ok(Emit::One(to)) => {
                 outputs.push(to.index());
@@ -116,5 +118,6 @@ fn process<'a, T: Route<'a>>(stage: &mut T, batch: &'a Batch) -> Result<Patch, F
             Err(reject) => kept.reject(row, reject)?,
         }
     }
+    panics::done();
     Ok(kept.finish(Vec::new(), outputs))
 }

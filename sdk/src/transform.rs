@@ -5,6 +5,7 @@ use crate::config::{Config, ConfigError};
 use crate::contract::Contract;
 use crate::kept::Kept;
 use crate::outcome::{EMPTY, Emit, Failure, Reject};
+use crate::panics;
 use crate::plugin::Process;
 use crate::row::{Input, Output};
 
@@ -47,6 +48,7 @@ fn process<'a, T: Transform<'a>>(stage: &mut T, batch: &'a Batch) -> Result<Patc
     let mut output = T::Out::columns(batch.rows as usize);
     let mut kept = Kept::default();
     for row in 0..batch.rows {
+        panics::at(row);
         let emitted = T::In::row(&input, row as usize).and_then(|values| stage.transform(values));
         match emitted.and_then(checked) {
             Ok(Emit::One(values)) => {
@@ -62,6 +64,7 @@ fn process<'a, T: Transform<'a>>(stage: &mut T, batch: &'a Batch) -> Result<Patc
             Err(reject) => kept.reject(row, reject)?,
         }
     }
+    panics::done();
     Ok(kept.finish(T::Out::finish(output), Vec::new()))
 }
 

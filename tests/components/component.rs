@@ -1,28 +1,29 @@
 //! Builds the components that tests load, once a process; cargo does nothing when they are fresh.
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::process::Command;
-use std::sync::OnceLock;
+use std::sync::{LazyLock, Mutex, PoisonError};
 
-/// The bytes of `test-plugin`.
-pub fn test_plugin() -> &'static [u8] {
-    static BYTES: OnceLock<Vec<u8>> = OnceLock::new();
-    BYTES.get_or_init(|| build("test-plugin"))
+/// The bytes of a plugin of `tests/components`.
+pub fn component(name: &'static str) -> &'static [u8] {
+    static BUILT: LazyLock<Mutex<HashMap<&str, &[u8]>>> = LazyLock::new(Mutex::default);
+    let mut built = BUILT.lock().unwrap_or_else(PoisonError::into_inner);
+    built.entry(name).or_insert_with(|| build(name).leak())
 }
 
 fn build(name: &str) -> Vec<u8> {
     let workspace = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..");
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| workspace.join("target"), PathBuf::from);
-    let target = target.join("components");
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let output = Command::new(cargo)
-        .args(["build", "--release", "--locked", "--target", "wasm32-wasip2", "--manifest-path"])
-        .arg(workspace.join("tests/components").join(name).join("Cargo.toml"))
-        .arg("--target-dir")
+        .current_dir(&workspace)
+        .args(["build", "--release", "--locked", "--target", "wasm32-wasip2", "-p", name, "--target-dir"])
         .arg(&target)
         // What the host is built with is nothing to the plugin.
         .env_remove("RUSTFLAGS")
         .env_remove("CARGO_ENCODED_RUSTFLAGS")
+        .env_remove("RUSTC_WORKSPACE_WRAPPER")
         .output()
         .expect("cargo runs");
     assert!(output.status.success(), "{name} does not build:\n{}", String::from_utf8_lossy(&output.stderr));

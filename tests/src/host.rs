@@ -16,7 +16,7 @@ pub fn repository() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the repository").to_path_buf()
 }
 
-/// A file that cargo built, beside the tests: `millstream`, or a plugin as `wasm32-wasip2/release/tag.wasm` above it.
+/// A file that cargo built, beside the tests.
 fn built(path: &str) -> PathBuf {
     let tests = std::env::current_exe().expect("the test's own path");
     let target = tests.ancestors().nth(3).expect("the target folder");
@@ -33,9 +33,12 @@ pub fn millstream() -> Command {
     command
 }
 
+#[path = "../components/component.rs"]
+mod built_component;
+
 /// A plugin of tests/components.
-pub fn component(name: &str) -> Vec<u8> {
-    fs::read(built(&format!("wasm32-wasip2/release/{name}.wasm"))).expect("the component")
+pub fn component(name: &'static str) -> Vec<u8> {
+    built_component::component(name).to_vec()
 }
 
 /// Runs to the end; fails with everything that was said when it does not succeed.

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Runs compare.py, or same.py after `same`, with a Python that has DuckDB.
+# Runs compare.py, or `same`.py, with a Python that has DuckDB.
 set -eu
 here="$(dirname "$0")"
 script=compare.py

@@ -18,7 +18,7 @@ mod trial;
 pub use bench::{Cost, bench};
 pub use compare::{Difference, compare, outcomes, table};
 pub use fate::{Fate, LeftOut, Made, Refused};
-pub use file::{Case, FORMAT, Header, Row, TableTypes, row_line, table_line};
+pub use file::{Case, FORMAT, Header, Row, TableTypes, row_line, table_line, types};
 pub use trial::Trial;
 
 /// What a case is for.

@@ -65,10 +65,10 @@ enum Command {
     Infer(infer::Infer),
     /// Show rows after each stage as tables; commits nothing, joins no consumer group.
     Preview(preview::Preview),
-    /// Say what made a Parquet file: records, epochs, plan, plugins and their config.
-    Explain(explain::Explain),
     /// Run a pipeline on the rows of cases, and show what differs from what they expect.
     Test(test::Test),
+    /// Say what made a Parquet file: records, epochs, plan, plugins and their config.
+    Explain(explain::Explain),
     /// Make, build and try plugins.
     #[command(subcommand)]
     Plugin(plugin::Plugin),
@@ -159,8 +159,8 @@ pub fn main() -> ExitCode {
         Command::Check(command) => command.run(),
         Command::Infer(command) => command.run(),
         Command::Preview(command) => command.run(),
-        Command::Explain(command) => command.run(),
         Command::Test(command) => command.run(),
+        Command::Explain(command) => command.run(),
         Command::Plugin(command) => command.run(),
         Command::Generate(Generate::Clicks(settings)) => generate_clicks(settings),
     };

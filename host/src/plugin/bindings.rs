@@ -5,6 +5,7 @@ wasmtime::component::bindgen!({
     path: "../wit",
     world: "stage",
     ownership: Borrowing { duplicate_if_necessary: true },
+    imports: { "millstream:stage/dimensions.get-many": trappable },
 });
 
 pub(super) use self::exports::millstream::stage::transform;

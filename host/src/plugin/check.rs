@@ -5,6 +5,8 @@
 //! rejected + filtered` holds for every call. It holds because every row's fate is written down once, in one place, and
 //! a row without a fate or with two is an error.
 
+use arrow::array::ArrayRef;
+
 use super::bindings::transform as wit;
 use super::columns;
 use crate::contract::{Contract, Filtered, Patch};
@@ -16,10 +18,18 @@ pub const REASON_MAX_BYTES: usize = 128;
 pub const DETAIL_MAX_BYTES: usize = 4_096;
 /// Most reasons for filtered rows in one patch; rows of further ones are counted as `other`.
 pub const FILTERED_MAX_REASONS: usize = 64;
+/// Most rows that may be made of a batch.
+pub const KEPT_MAX_ROWS: usize = 1 << 20;
+/// Most bytes of text in the columns of a patch when each row's is written out: a dictionary of one long value and many
+/// codes is small only as long as nobody needs the text.
+pub const TEXT_MAX_BYTES: usize = 256 * 1024 * 1024;
 
 /// Checks what a plugin returned for `rows` rows. The error says what is wrong, with column, row or output.
 pub fn check(patch: wit::Patch, contract: &Contract, rows: usize) -> Result<Patch, String> {
     let kept = patch.rows.as_ref().map_or(rows, Vec::len);
+    if kept > KEPT_MAX_ROWS.max(rows) {
+        return Err(format!("it makes {kept} rows of {rows}, more than {KEPT_MAX_ROWS}"));
+    }
     fates(&patch, rows)?;
     outputs(&patch.outputs, contract, kept)?;
     let (given, declared) = (patch.columns.len(), contract.writes.len());
@@ -27,7 +37,12 @@ pub fn check(patch: wit::Patch, contract: &Contract, rows: usize) -> Result<Patc
         return Err(format!("it has {given} columns, but the contract writes {declared}"));
     }
     let columns = patch.columns.into_iter().zip(&contract.writes);
-    let columns = columns.map(|(column, declared)| columns::lift(column, declared, kept)).collect::<Result<_, _>>()?;
+    let columns: Vec<ArrayRef> =
+        columns.map(|(column, declared)| columns::lift(column, declared, kept)).collect::<Result<_, _>>()?;
+    let text_bytes: usize = columns.iter().map(|column| columns::text_bytes(column)).fold(0, usize::saturating_add);
+    if text_bytes > TEXT_MAX_BYTES {
+        return Err(format!("its text takes {text_bytes} bytes when it is written out, more than {TEXT_MAX_BYTES}"));
+    }
     let rejects = patch.rejects.into_iter().map(|reject| Refusal {
         row: reject.row,
         reason: reason(reject.reason),

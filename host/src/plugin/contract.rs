@@ -12,6 +12,8 @@ use crate::schema::Column;
 const MAX_DECLARED: usize = 4_096;
 /// Longest name in a contract.
 const MAX_NAME_BYTES: usize = 256;
+/// Longest type in a contract.
+const MAX_TYPE_BYTES: usize = 16 * 1024;
 
 /// What is given, with every type in its text form, ready to be borrowed.
 pub struct GivenText<'a> {
@@ -65,8 +67,10 @@ pub fn contract(declared: wit::Contract) -> Result<Contract, String> {
     count("writes", declared.writes.len())?;
     count("outputs", declared.outputs.len())?;
     let lookups = declared.lookups.into_iter().map(|lookup| {
-        let place = format!("the lookup in \"{}\"", lookup.table);
+        let place = format!("the lookup in \"{}\"", shown(&lookup.table));
         name(&lookup.table, "the table of a lookup")?;
+        count("columns of a key", lookup.key.len())?;
+        lookup.key.iter().try_for_each(|part| name(part, &place))?;
         Ok(DeclaredLookup { columns: columns(lookup.columns, &place)?, table: lookup.table, key: lookup.key })
     });
     let lookups = lookups.collect::<Result<_, String>>()?;
@@ -84,6 +88,12 @@ fn columns(fields: Vec<FieldResult>, place: &str) -> Result<Vec<Column>, String>
     fields
         .into_iter()
         .map(|field| {
+            if field.data_type.len() > MAX_TYPE_BYTES {
+                let (name, begins) = (&field.name, shown(&field.data_type));
+                return Err(format!(
+                    "column \"{name}\" in {place} has a type longer than {MAX_TYPE_BYTES} bytes: \"{begins}..\""
+                ));
+            }
             let logical = field.data_type.parse().map_err(|wrong| {
                 format!("column \"{}\" in {place} has the type \"{}\": {wrong}", field.name, shown(&field.data_type))
             })?;

@@ -1,7 +1,9 @@
 //! `get-many`: lookups that a plugin makes itself, for keys that it computes. It sees the tables that it was granted, and
-//! for the length of a call one snapshot of each.
+//! for the length of a call one snapshot of each. The host's time in them does not count as the plugin's, so the keys are
+//! counted instead.
 
 use arrow::array::ArrayRef;
+use wasmtime::bail;
 
 use super::bindings::columns::{ColumnResult, ValuesResult};
 use super::bindings::dimensions::{Answer, Host, LookupError};
@@ -18,8 +20,28 @@ pub struct GrantedTable {
     pub snapshot: Option<Snapshot>,
 }
 
+/// Most keys that a plugin may look up in one call of `process`, for each row of the batch ..
+pub const GET_MANY_KEYS_PER_ROW: u64 = 64;
+/// .. and beside them. A call without a key counts as one with one.
+pub const GET_MANY_KEYS_BESIDE: u64 = 4_096;
+
+/// The keys that a call for so many rows may look up.
+pub fn keys_allowed(rows: usize) -> u64 {
+    GET_MANY_KEYS_BESIDE.saturating_add(GET_MANY_KEYS_PER_ROW.saturating_mul(rows as u64))
+}
+
 impl Host for State {
-    fn get_many(&mut self, table: String, key: Vec<ColumnResult>, columns: Vec<String>) -> Result<Answer, LookupError> {
+    fn get_many(
+        &mut self,
+        table: String,
+        key: Vec<ColumnResult>,
+        columns: Vec<String>,
+    ) -> wasmtime::Result<Result<Answer, LookupError>> {
+        let keys = key.iter().find_map(rows).unwrap_or(0).max(1);
+        if !self.keys.take(keys as u64) {
+            let limit = self.keys.limit;
+            bail!("get-many was asked for more than the {limit} keys that a call of this many rows may look up");
+        }
         let began = worked();
         let answer = self
             .tables
@@ -28,21 +50,19 @@ impl Host for State {
             .ok_or(LookupError::NotGranted)
             .and_then(|granted| get_many(granted, key, &columns));
         self.call.leave_out_since(began);
-        answer
+        Ok(answer)
     }
 }
 
 fn get_many(granted: &GrantedTable, key: Vec<ColumnResult>, asked: &[String]) -> Result<Answer, LookupError> {
     let table = &granted.table;
     let snapshot = granted.snapshot.as_ref().ok_or(LookupError::NotGranted)?;
-    let index = |name: &String| {
-        let found = table.columns.iter().position(|column| column.name == *name);
-        found.ok_or_else(|| LookupError::Unavailable(format!("\"{}\" has no column \"{name}\"", table.name)))
-    };
-    let asked = asked.iter().map(index).collect::<Result<Vec<usize>, _>>()?;
-    if key.len() != table.key.len() {
+    // More columns than there are would be some of them several times: an answer of any size.
+    if key.len() != table.key.len() || asked.len() > table.columns.len() {
         return Err(LookupError::WrongKey);
     }
+    let index = |name: &String| table.columns.iter().position(|column| column.name == *name);
+    let asked: Vec<usize> = asked.iter().map(index).collect::<Option<_>>().ok_or(LookupError::WrongKey)?;
     let keys = key.iter().find_map(rows).ok_or(LookupError::WrongKey)?;
     // A key with a null in it is never found; it is no error to ask for one.
     let nullable = table.key.iter().map(|part| crate::schema::Column { nullable: true, ..part.clone() });

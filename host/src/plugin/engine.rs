@@ -25,6 +25,8 @@ use crate::error::{Error, ErrorKind, Result};
 const TICK: Duration = Duration::from_millis(5);
 /// Most memory for `describe`, which has no stage's limits yet.
 const DESCRIBE_MEMORY_BYTES: u64 = 512 * 1024 * 1024;
+/// The largest plugin. Python and JavaScript make components of 10 to 20 MB.
+pub const PLUGIN_MAX_BYTES: usize = 256 * 1024 * 1024;
 /// The stack of a plugin's own code.
 const STACK_BYTES: usize = 1024 * 1024;
 /// Most frames of a trap's backtrace.
@@ -65,7 +67,9 @@ impl Engine {
             .epoch_interruption(true)
             .max_wasm_stack(STACK_BYTES)
             .wasm_backtrace_max_frames(NonZeroUsize::new(BACKTRACE_MAX_FRAMES))
-            .wasm_backtrace_details(WasmBacktraceDetails::Enable)
+            // A plugin's own message says the line; to look it up for each frame costs as much as the trap itself.
+            .wasm_backtrace_details(WasmBacktraceDetails::Disable)
+            .generate_address_map(false)
             .relaxed_simd_deterministic(true);
         let engine = wasmtime::Engine::new(&config).map_err(failed)?;
         let mut linker = Linker::new(&engine);
@@ -153,6 +157,9 @@ impl Engine {
 /// Tells a component from other things that end in `.wasm`.
 fn is_component(bytes: &[u8], origin: &str) -> Result<()> {
     let wrong = |message: &str| Error::new(ErrorKind::Plugin, format!("{origin} {message}"));
+    if bytes.len() > PLUGIN_MAX_BYTES {
+        return Err(wrong(&format!("is {} bytes long, more than {PLUGIN_MAX_BYTES}", bytes.len())));
+    }
     match bytes {
         [b'\0', b'a', b's', b'm', 0x0d, 0, 1, 0, ..] => Ok(()),
         [b'\0', b'a', b's', b'm', 1, 0, 0, 0, ..] => Err(wrong("is a core WebAssembly module, not a component")

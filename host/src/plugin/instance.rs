@@ -12,7 +12,7 @@ use super::bindings::{Stage, StagePre, columns as wit_columns, transform as wit}
 use super::check::{DETAIL_MAX_BYTES, check, cut};
 use super::columns::{Lowered, bitmap, lower};
 use super::contract::{GivenText, contract};
-use super::dimensions::GrantedTable;
+use super::dimensions::{GrantedTable, keys_allowed};
 use super::log::StageLog;
 use super::sandbox::{State, worked};
 use crate::config::StageConfig;
@@ -24,8 +24,19 @@ use crate::schema::Column;
 /// How long `describe` and `configure` may work.
 pub const CONFIGURE_DEADLINE: Duration = Duration::from_secs(10);
 
+/// Most bytes that a plugin may hand over at once, in the host's own, somewhat larger structures; less when twice its
+/// memory is less, which is enough for everything in it.
+pub const HANDED_OVER_MAX_BYTES: u64 = 512 * 1024 * 1024;
+
+/// How wasmtime says that more was handed over; the error's type is its own.
+const FUEL_EXHAUSTED: &str = "fuel allocated for hostcalls has been exhausted";
+
 /// Longest name of a frame.
 const FRAME_MAX_BYTES: usize = 200;
+/// Longest name and version of a plugin.
+const NAME_MAX_BYTES: usize = 256;
+/// Longest schema of a plugin's config; a longer one counts as none.
+const SCHEMA_MAX_BYTES: usize = 1024 * 1024;
 
 /// Why a call gave no patch.
 #[derive(Clone, Debug, PartialEq)]
@@ -42,6 +53,8 @@ pub enum Failure {
         message: String,
         /// The plugin's functions, innermost first, one a line.
         backtrace: String,
+        /// The row that it says it crashed over.
+        row: Option<usize>,
     },
     /// It worked longer than it may.
     Deadline {
@@ -118,13 +131,13 @@ impl Instance {
         let limit = usize::try_from(memory_bytes).unwrap_or(usize::MAX);
         let mut store = Store::new(pre.engine(), State::new(log, limit));
         store.limiter(|state| &mut state.memory);
-        // Counted in the host's own, somewhat larger structures; every byte that the plugin returns lies in its memory.
-        store.set_hostcall_fuel(limit.saturating_mul(2));
+        let handed_over = memory_bytes.saturating_mul(2).min(HANDED_OVER_MAX_BYTES);
+        store.set_hostcall_fuel(usize::try_from(handed_over).unwrap_or(usize::MAX));
         store.set_epoch_deadline(1);
         store.epoch_deadline_callback(|state| {
             if state.data().call.is_over() { Err(DeadlineOver.into()) } else { Ok(UpdateDeadline::Continue(1)) }
         });
-        store.data_mut().begin_call(0, CONFIGURE_DEADLINE);
+        store.data_mut().begin_call(0, CONFIGURE_DEADLINE, 0);
         match pre.instantiate(&mut store) {
             Ok(stage) => Ok(Self { store, stage, ended: false, hidden: None }),
             Err(error) => Err(failure(&mut store, &error)),
@@ -133,7 +146,13 @@ impl Instance {
 
     /// What the plugin says about itself.
     pub(super) fn describe(&mut self) -> Result<wit::About, Failure> {
-        self.call(0, CONFIGURE_DEADLINE, |stage, store| stage.millstream_stage_transform().call_describe(store))
+        let about = self
+            .call(0, 0, CONFIGURE_DEADLINE, |stage, store| stage.millstream_stage_transform().call_describe(store))?;
+        Ok(wit::About {
+            name: cut(about.name, NAME_MAX_BYTES),
+            version: cut(about.version, NAME_MAX_BYTES),
+            config_schema: about.config_schema.filter(|schema| schema.len() <= SCHEMA_MAX_BYTES),
+        })
     }
 
     /// Configures the plugin and grants it its tables. The inner error is the plugin's own word.
@@ -145,7 +164,7 @@ impl Instance {
         self.hidden = config.has_secrets().then(|| config.clone());
         let text = GivenText::new(given);
         let resolved = config.resolved();
-        let declared = self.call(0, CONFIGURE_DEADLINE, |stage, store| {
+        let declared = self.call(0, 0, CONFIGURE_DEADLINE, |stage, store| {
             text.with(|given| stage.millstream_stage_transform().call_configure(store, &resolved, given))
         });
         let declared = declared.map_err(|failure| self.without_secrets(failure))?;
@@ -153,8 +172,10 @@ impl Instance {
         self.store.data_mut().tables = granted.collect();
         let declared = declared.map_err(|refused| self.hide(refused));
         declared.map_or_else(
-            |refused| Ok(Err(refused)),
-            |declared| contract(declared).map(Ok).map_err(|wrong| Failure::Broken(self.hide(wrong))),
+            |refused| Ok(Err(cut(refused, DETAIL_MAX_BYTES))),
+            |declared| {
+                contract(declared).map(Ok).map_err(|wrong| Failure::Broken(cut(self.hide(wrong), DETAIL_MAX_BYTES)))
+            },
         )
     }
 
@@ -171,7 +192,7 @@ impl Instance {
             Failure::Retry(message) => Failure::Retry(self.hide(message)),
             Failure::Fatal(message) => Failure::Fatal(self.hide(message)),
             Failure::Broken(message) => Failure::Broken(self.hide(message)),
-            Failure::Trap { message, backtrace } => Failure::Trap { message: self.hide(message), backtrace },
+            Failure::Trap { message, backtrace, row } => Failure::Trap { message: self.hide(message), backtrace, row },
             other @ (Failure::Deadline { .. } | Failure::OutOfMemory { .. }) => other,
         }
     }
@@ -267,7 +288,7 @@ impl Instance {
         now_ms: i64,
         deadline: Duration,
     ) -> Result<wit::Patch, Failure> {
-        let rows = u32::try_from(rows).map_err(|_| Failure::Fatal(format!("a batch of {rows} rows is too large")))?;
+        let number = u32::try_from(rows).map_err(|_| Failure::Fatal(format!("a batch of {rows} rows is too large")))?;
         let nodes: Vec<_> = columns.iter().map(Lowered::nodes).collect();
         let joined_nodes: Vec<Vec<_>> =
             lookups.iter().map(|(_, columns)| columns.iter().map(Lowered::nodes).collect()).collect();
@@ -278,18 +299,20 @@ impl Instance {
             .map(|((found, _), columns)| wit::Joined { found: found.as_slice(), columns })
             .collect();
         let columns = params(&nodes);
-        let batch = wit::Batch { rows, columns: &columns, lookups: &lookups };
-        let returned =
-            self.call(now_ms, deadline, |stage, store| stage.millstream_stage_transform().call_process(store, batch))?;
+        let batch = wit::Batch { rows: number, columns: &columns, lookups: &lookups };
+        let returned = self.call(rows, now_ms, deadline, |stage, store| {
+            stage.millstream_stage_transform().call_process(store, batch)
+        })?;
         returned.map_err(|failure| match failure {
             wit::Failure::Retry(message) => Failure::Retry(cut(message, DETAIL_MAX_BYTES)),
             wit::Failure::Fatal(message) => Failure::Fatal(cut(message, DETAIL_MAX_BYTES)),
         })
     }
 
-    /// One call of one of the plugin's functions.
+    /// One call of one of the plugin's functions, for so many rows.
     fn call<R>(
         &mut self,
+        rows: usize,
         now_ms: i64,
         deadline: Duration,
         call: impl FnOnce(&Stage, &mut Store<State>) -> wasmtime::Result<R>,
@@ -297,7 +320,7 @@ impl Instance {
         if self.ended {
             return Err(Failure::Fatal("the instance has ended".to_owned()));
         }
-        self.store.data_mut().begin_call(now_ms, deadline);
+        self.store.data_mut().begin_call(now_ms, deadline, keys_allowed(rows));
         match call(&self.stage, &mut self.store) {
             Ok(returned) => {
                 let state = self.store.data();
@@ -342,23 +365,50 @@ fn failure(store: &mut Store<State>, error: &wasmtime::Error) -> Failure {
         return Failure::Deadline { after: state.call.deadline };
     }
     let cause = error.root_cause().to_string();
+    if cause.ends_with(FUEL_EXHAUSTED) {
+        let most = mebibytes(store.hostcall_fuel() as u64);
+        return Failure::Broken(format!("it hands over more than {most} at once"));
+    }
     let backtrace = error.downcast_ref::<WasmBacktrace>();
     if backtrace.is_none() && error.downcast_ref::<Trap>().is_none() {
         return Failure::Broken(cut(cause, DETAIL_MAX_BYTES));
     }
+    let (said, row) = told_row(&said);
     let message = if said.is_empty() { cause } else { format!("{cause}: {said}") };
     Failure::Trap {
         message: cut(message, DETAIL_MAX_BYTES / 2),
         backtrace: backtrace.map(shortened).unwrap_or_default(),
+        row,
+    }
+}
+
+/// What a plugin said last, without the line that names the row over which it trapped.
+fn told_row(said: &str) -> (&str, Option<usize>) {
+    let (before, last) = said.rsplit_once('\n').unwrap_or(("", said));
+    match last.strip_prefix("millstream: row ").and_then(|row| row.parse().ok()) {
+        Some(row) => (before.trim_end(), Some(row)),
+        None => (said, None),
     }
 }
 
 /// A backtrace's functions, demangled, innermost first, without their addresses in the binary.
 fn shortened(backtrace: &WasmBacktrace) -> String {
     let text = backtrace.to_string();
-    let frames = text.lines().filter_map(|line| match line.split_once(" - ") {
-        Some((_, function)) => Some(cut(function.to_owned(), FRAME_MAX_BYTES)),
-        None => line.trim_start().starts_with("at ").then(|| format!("  {}", line.trim())),
-    });
+    let frames = text.lines().filter_map(|line| line.split_once(" - "));
+    let frames = frames.map(|(_, function)| cut(function.to_owned(), FRAME_MAX_BYTES));
     cut(frames.collect::<Vec<_>>().join("\n"), DETAIL_MAX_BYTES / 2)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_row_of_a_trap_is_the_last_line_that_was_said() {
+        assert_eq!(told_row("panicked at a:\nno\nmillstream: row 7"), ("panicked at a:\nno", Some(7)));
+        assert_eq!(told_row("millstream: row 7"), ("", Some(7)));
+        for none in ["", "millstream: row 7\nno", "millstream: row x", "millstream: row -1"] {
+            assert_eq!(told_row(none), (none, None));
+        }
+    }
 }

@@ -81,7 +81,7 @@ impl StageLog {
         }
         let hidden = unpoisoned(&self.hidden).clone();
         let line = hidden.map_or_else(|| line.to_owned(), |config| config.hide(line.to_owned()));
-        let line = cut(line, LOG_MAX_LINE_BYTES);
+        let line = on_one_line(cut(line, LOG_MAX_LINE_BYTES));
         match level {
             Level::Debug => tracing::debug!(target: "millstream::plugin", stage, digest, "{line}"),
             Level::Info => tracing::info!(target: "millstream::plugin", stage, digest, "{line}"),
@@ -89,6 +89,19 @@ impl StageLog {
             Level::Error => tracing::error!(target: "millstream::plugin", stage, digest, "{line}"),
         }
     }
+}
+
+/// A plugin writes lines of its own, none of the host's: what would end a line or steer a terminal is shown as its code.
+fn on_one_line(line: String) -> String {
+    if !line.contains(|char: char| char.is_control() && char != '\t') {
+        return line;
+    }
+    let shown = |char: char| match char {
+        '\t' => char.to_string(),
+        char if char.is_control() => char.escape_default().to_string(),
+        char => char.to_string(),
+    };
+    line.chars().map(shown).collect()
 }
 
 /// A lock whose holder panicked holds nothing that could be half done here.
@@ -181,6 +194,12 @@ mod tests {
         assert_eq!(tail.len(), TAIL_MAX_BYTES);
         assert!(tail.ends_with("xxx\nthe end") && !tail.contains("before"));
         assert!(unpoisoned(&stream.lines).open.is_empty());
+    }
+
+    #[test]
+    fn a_line_is_one_line() {
+        let forged = "done\nERROR millstream: \u{1b}[2Jall is lost\tÄ";
+        assert_eq!(on_one_line(forged.to_owned()), "done\\nERROR millstream: \\u{1b}[2Jall is lost\tÄ");
     }
 
     #[test]

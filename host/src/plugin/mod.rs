@@ -19,12 +19,22 @@ mod log;
 mod sandbox;
 
 pub use cache::{CODE_CACHE_MAX_BYTES, CODE_CACHE_MAX_ENTRIES};
-pub use check::{DETAIL_MAX_BYTES, FILTERED_MAX_REASONS, REASON_MAX_BYTES, cut};
-pub use columns::{crossing_bytes, from_json, to_json};
-pub use engine::{About, Engine, Plugin};
-pub use instance::{CONFIGURE_DEADLINE, Crossing, Failure, Instance};
+pub use check::{DETAIL_MAX_BYTES, FILTERED_MAX_REASONS, KEPT_MAX_ROWS, REASON_MAX_BYTES, TEXT_MAX_BYTES, cut};
+pub use columns::{crossing_bytes, from_json, row_bytes, to_json};
+pub use dimensions::{GET_MANY_KEYS_BESIDE, GET_MANY_KEYS_PER_ROW};
+pub use engine::{About, Engine, PLUGIN_MAX_BYTES, Plugin};
+pub use instance::{CONFIGURE_DEADLINE, Crossing, Failure, HANDED_OVER_MAX_BYTES, Instance};
 pub use log::{LOG_MAX_LINE_BYTES, LOG_MAX_LINES_PER_SECOND};
-pub(crate) use sandbox::worked;
+pub use sandbox::worked;
+
+/// What `tests/fuzz` feeds with arbitrary bytes: a patch as it comes from a component, and its checks.
+#[doc(hidden)]
+pub mod fuzzed {
+    pub use super::bindings::exports::millstream::stage::transform;
+    pub use super::bindings::millstream::stage::columns;
+    pub use super::check::check;
+    pub use super::contract::contract;
+}
 
 #[cfg(test)]
 pub(crate) mod testing;

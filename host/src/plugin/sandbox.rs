@@ -31,6 +31,8 @@ const MAX_HANDLES: usize = 10_000;
 const MAX_CORE_INSTANCES: usize = 1_000;
 /// Most elements in one table.
 const MAX_TABLE_ELEMENTS: usize = 1_000_000;
+/// What an element of a table counts for in the memory of an instance.
+const TABLE_ELEMENT_BYTES: usize = size_of::<usize>();
 /// Most random bytes in one request.
 const MAX_RANDOM_BYTES: u64 = 1024 * 1024;
 /// What every call's randomness starts from.
@@ -43,6 +45,7 @@ pub struct State {
     pub memory: MemoryLimit,
     pub call: CallTime,
     pub tables: Vec<GrantedTable>,
+    pub keys: Allowance,
     pub log: Arc<StageLog>,
     pub stdout: LineStream,
     pub stderr: LineStream,
@@ -62,6 +65,7 @@ impl State {
             memory: MemoryLimit { limit_bytes: memory_bytes, used_bytes: 0, denied: false },
             call: CallTime::new(Duration::ZERO),
             tables: Vec::new(),
+            keys: Allowance { limit: 0, left: 0 },
             log: Arc::clone(log),
             stdout: LineStream::new(Arc::clone(log), Level::Info),
             stderr: LineStream::new(Arc::clone(log), Level::Warn),
@@ -72,7 +76,9 @@ impl State {
     }
 
     /// Makes clocks and randomness those of a call: `now_ms` since 1970, before which there is no now.
-    pub fn begin_call(&mut self, now_ms: i64, deadline: Duration) {
+    ///
+    /// `keys` is how many keys the plugin may look up in the call.
+    pub fn begin_call(&mut self, now_ms: i64, deadline: Duration, keys: u64) {
         self.wall_ms = u64::try_from(now_ms).unwrap_or(0);
         self.now_ns = self.wall_ms.saturating_mul(1_000_000);
         self.random = SEED;
@@ -80,6 +86,7 @@ impl State {
         self.stdout.begin_call();
         self.stderr.begin_call();
         self.call = CallTime::new(deadline);
+        self.keys = Allowance { limit: keys, left: keys };
     }
 
     /// SplitMix64 (Steele, Lea and Flood 2014).
@@ -128,6 +135,24 @@ impl CallTime {
     }
 }
 
+/// So many of something in one call.
+#[derive(Clone, Copy, Debug)]
+pub struct Allowance {
+    /// How many at first.
+    pub limit: u64,
+    /// How many are left.
+    pub left: u64,
+}
+
+impl Allowance {
+    /// Takes some; whether there were as many.
+    pub fn take(&mut self, count: u64) -> bool {
+        let left = self.left.checked_sub(count);
+        self.left = left.unwrap_or(0);
+        left.is_some()
+    }
+}
+
 /// The processor's time that this thread has had.
 pub fn worked() -> Duration {
     // Linux always knows; a system that does not has no deadlines to offer but its wall clock's.
@@ -135,7 +160,7 @@ pub fn worked() -> Duration {
     ThreadTime::try_now().map_or_else(|_| BEGAN.elapsed(), |time| time.as_duration())
 }
 
-/// The memory of an instance, all its linear memories together.
+/// The memory of an instance, all its linear memories and tables together.
 #[derive(Clone, Copy, Debug)]
 pub struct MemoryLimit {
     /// What it may have.
@@ -146,19 +171,25 @@ pub struct MemoryLimit {
     pub denied: bool,
 }
 
+impl MemoryLimit {
+    fn grow(&mut self, current_bytes: usize, desired_bytes: usize) -> bool {
+        let used = self.used_bytes.saturating_sub(current_bytes).saturating_add(desired_bytes);
+        self.denied |= used > self.limit_bytes;
+        if used <= self.limit_bytes {
+            self.used_bytes = used;
+        }
+        used <= self.limit_bytes
+    }
+}
+
 impl ResourceLimiter for MemoryLimit {
     fn memory_growing(&mut self, current: usize, desired: usize, _maximum: Option<usize>) -> Result<bool> {
-        let used = self.used_bytes.saturating_sub(current).saturating_add(desired);
-        if used > self.limit_bytes {
-            self.denied = true;
-            return Ok(false);
-        }
-        self.used_bytes = used;
-        Ok(true)
+        Ok(self.grow(current, desired))
     }
 
-    fn table_growing(&mut self, _current: usize, desired: usize, _maximum: Option<usize>) -> Result<bool> {
-        Ok(desired <= MAX_TABLE_ELEMENTS)
+    fn table_growing(&mut self, current: usize, desired: usize, _maximum: Option<usize>) -> Result<bool> {
+        let bytes = |elements: usize| elements.saturating_mul(TABLE_ELEMENT_BYTES);
+        Ok(desired <= MAX_TABLE_ELEMENTS && self.grow(bytes(current), bytes(desired)))
     }
 
     fn instances(&self) -> usize {
@@ -231,8 +262,8 @@ impl WasiView for State {
 impl bindings::columns::Host for State {}
 
 impl log::Host for State {
+    /// Counts as the plugin's own time: whoever says nothing but lines has no time for rows.
     fn log(&mut self, level: log::Level, message: String) {
-        let began = worked();
         let level = match level {
             log::Level::Debug => Level::Debug,
             log::Level::Info => Level::Info,
@@ -240,7 +271,6 @@ impl log::Host for State {
             log::Level::Error => Level::Error,
         };
         self.log.line(level, &message);
-        self.call.leave_out_since(began);
     }
 }
 

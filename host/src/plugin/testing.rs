@@ -15,7 +15,16 @@ use crate::schema::Column;
 #[path = "../../../tests/components/component.rs"]
 mod component;
 
-pub use component::test_plugin;
+/// The bytes of `tests/components/hostile`.
+pub fn hostile() -> &'static [u8] {
+    component::component("hostile")
+}
+
+/// The configuration of a behaviour of `hostile`: `trap`, or with a number, `vast_rows:1000`.
+pub fn behave(how: &str) -> String {
+    let (behaviour, number) = how.split_once(':').unwrap_or((how, "0"));
+    format!("{{\"behaviour\":\"{behaviour}\",\"n\":{number}}}")
+}
 
 /// One engine for all tests.
 pub fn engine() -> &'static Engine {
@@ -23,10 +32,10 @@ pub fn engine() -> &'static Engine {
     ENGINE.get_or_init(|| Engine::new().unwrap())
 }
 
-/// `tests/components/test-plugin`, compiled once.
+/// `tests/components/hostile`, compiled once.
 pub fn plugin() -> Arc<Plugin> {
     static PLUGIN: OnceLock<Arc<Plugin>> = OnceLock::new();
-    Arc::clone(PLUGIN.get_or_init(|| engine().load(test_plugin(), "test_plugin.wasm").unwrap()))
+    Arc::clone(PLUGIN.get_or_init(|| engine().load(hostile(), "hostile.wasm").unwrap()))
 }
 
 pub fn limits() -> Limits {

@@ -221,12 +221,9 @@ fn digests(plan: &Plan) -> BTreeMap<String, String> {
     plugins.collect()
 }
 
+/// By stage its config, secrets not resolved.
 fn configs(pipeline: &Pipeline) -> BTreeMap<String, serde_json::Value> {
-    let configs = pipeline.stages.iter().filter_map(|stage| match &stage.kind {
-        StageKind::Plugin(plugin) => Some((stage.name.value.clone(), plugin.config.value.json())),
-        StageKind::Lookup(_) => None,
-    });
-    configs.collect()
+    plugin_stages(pipeline).map(|(stage, plugin)| (stage.name.value.clone(), plugin.config.value.json())).collect()
 }
 
 /// Two plans with the same fingerprint make the same rows into the same files.

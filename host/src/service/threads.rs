@@ -106,13 +106,20 @@ pub fn start(start: Start) -> Result<WorkerThread> {
         .name(format!("worker-{}", start.index))
         .spawn(move || {
             let (index, events) = (start.index, start.events.clone());
-            if let Err(error) = work(start, &inbox) {
+            // A worker that is gone without a word would be waited for without an end.
+            let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| work(start, &inbox)));
+            if let Err(error) = ended.unwrap_or_else(|_| Err(panicked(index))) {
                 // Nobody listens any more when the coordinator is gone: then the error is its own.
                 let _ = events.send((index, Event::Failed(error)));
             }
         })
         .map_err(|error| Error::new(ErrorKind::Unavailable, "a worker's thread cannot be started").caused_by(error))?;
     Ok(WorkerThread { orders, thread: Some(thread) })
+}
+
+fn panicked(index: usize) -> Error {
+    Error::new(ErrorKind::Internal, format!("worker {index} panicked: this is a fault of Millstream"))
+        .help("nothing of the epoch was committed; please report what it said above, with the pipeline file")
 }
 
 fn work(mut start: Start, orders: &Receiver<Order>) -> Result<()> {

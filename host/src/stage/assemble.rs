@@ -73,6 +73,16 @@ pub enum Part {
     Refused(Refusal),
 }
 
+impl Part {
+    /// Its first row.
+    pub fn start(&self) -> usize {
+        match self {
+            Self::Patched { start, .. } => *start,
+            Self::Refused(refusal) => refusal.row as usize,
+        }
+    }
+}
+
 /// Puts the parts of a batch together, which follow each other without a gap.
 pub fn merge(parts: Vec<Part>, contract: &Contract) -> Result<Patch> {
     let parts = match <[Part; 1]>::try_from(parts) {

@@ -3,11 +3,14 @@
 //! Promise: every row of a batch comes out exactly once: kept (perhaps several times, counted), rejected or filtered, in
 //! order; and a row that a plugin cannot bear stops neither the others nor the stream. It holds because a patch is used
 //! only when each row has one fate in it (`plugin::check`), and because a call that fails is cut in halves until the
-//! guilty rows stand alone (`bisect`). Failing for ever is bounded: by calls an epoch, and by the share of rejects.
+//! guilty rows stand alone (`bisect`). Failing for ever is bounded: by calls and time an epoch (`patience`), and by the
+//! share of rejects. So is the memory that copies of rows take (`copies`).
 
 mod assemble;
 mod bisect;
+mod copies;
 mod lookup;
+mod patience;
 mod share;
 
 use std::sync::Arc;
@@ -26,6 +29,9 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::plan::{PlannedLookup, PlannedPlugin, PlannedStage, Work};
 use crate::plugin::Plugin;
 use crate::record::{Batch, Refusal};
+
+pub use self::copies::COPIES_MAX_BYTES;
+pub use self::patience::{LOST_MAX, ROWS_PER_CALL};
 
 /// One worker's instance of a planned stage.
 #[derive(Debug)]
@@ -98,7 +104,7 @@ impl Stage {
                     assemble::nothing(&work.contract)
                 } else {
                     let call = call(work, batch, tables, now_ms)?;
-                    running.patch(work, &call, tables)?
+                    running.patch(work, &call, tables, &batch.columns)?
                 }
             }
         };

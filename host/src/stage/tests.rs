@@ -11,7 +11,8 @@ use super::*;
 use crate::config::{Limits, LookupStage, Missing, PluginStage, RejectedShare, StageConfig, StageKind};
 use crate::contract::Given;
 use crate::plan::{Flow, Origin, Place};
-use crate::plugin::testing::{column, limits, located, plugin, users, users_table};
+use crate::plugin::testing::{behave, column, limits, located, plugin, users, users_table};
+use crate::plugin::worked;
 use crate::record::{Partition, Payload, Records};
 use crate::schema::Column;
 
@@ -44,7 +45,7 @@ fn passed(columns: &[Column]) -> Vec<Flow> {
 /// A plugin's stage with all that comes in passed through, as the plan would have it.
 fn planned(deed: &str, given: Given) -> (PlannedStage, config::Stage) {
     let input = vec![column("n", "int64"), column("text", "utf8")];
-    let config = StageConfig::from(&format!("{{\"do\":\"{deed}\"}}"));
+    let config = StageConfig::from(&behave(deed));
     let (_, contract) = plugin().instantiate("test", &config, &given, &limits()).unwrap();
     let place = |name: &str| input.iter().position(|column| column.name == *name).unwrap();
     let reads = contract.reads.iter().map(|column| place(&column.name)).collect();
@@ -77,7 +78,7 @@ fn planned(deed: &str, given: Given) -> (PlannedStage, config::Stage) {
         output,
     };
     let kind = StageKind::Plugin(PluginStage {
-        file: located("test_plugin.wasm".into()),
+        file: located("hostile.wasm".into()),
         rename: BTreeMap::new(),
         tables: None,
         sha256: None,
@@ -188,6 +189,83 @@ fn a_plugin_that_keeps_trapping_fails_its_stage() {
     assert_eq!(error.kind(), ErrorKind::Plugin);
     let begins = "stage \"test\" keeps failing: 20 calls in this epoch went into finding guilty rows; last, the plugin trapped: ";
     assert!(error.message().starts_with(begins) && error.message().contains("always"), "{error}");
+}
+
+#[test]
+fn a_plugin_that_traps_slowly_fails_its_stage_in_time() {
+    let began = worked();
+    let error = apply(&mut stage("always_trap_slowly"), &batch(&(0..4_096).collect::<Vec<_>>())).unwrap_err();
+    assert!(error.message().starts_with("stage \"test\" keeps failing: "), "{error}");
+    assert!(worked() - began < LOST_MAX + Duration::from_secs(2), "{error} after {:?}", worked() - began);
+}
+
+#[test]
+fn what_earlier_calls_left_behind_is_no_rows_fault() {
+    for calls in [2, 3, 7] {
+        let mut stage = stage(&format!("trap_on_call:{calls}"));
+        for first in 0..20 {
+            let n: Vec<i64> = (100 * first..100 * first + 100).collect();
+            let applied = apply(&mut stage, &batch(&n)).unwrap();
+            assert_eq!((reasons(&applied).len(), int64(&applied.kept, "n")), (0, n), "each {calls}. call traps");
+        }
+    }
+    let error = apply(&mut stage("trap_on_call:1"), &batch(&(0..4_096).collect::<Vec<_>>())).unwrap_err();
+    assert!(error.message().contains("keeps failing"), "{error}");
+}
+
+#[test]
+fn a_percent_of_guilty_rows_is_found_to_the_row_batch_after_batch() {
+    let mut stage = stage("trap");
+    for first in 0..10 {
+        let n: Vec<i64> = (0..4_096).map(|row| if (row * 7_919 + first) % 101 == 0 { 13 } else { 100 + row }).collect();
+        let applied = apply(&mut stage, &batch(&n)).unwrap();
+        let guilty: Vec<(u32, &str)> = (0..).zip(&n).filter(|(_, n)| **n == 13).map(|(row, _)| (row, "trap")).collect();
+        assert!(guilty.len() >= 40);
+        assert_eq!(reasons(&applied), guilty);
+        assert_eq!(int64(&applied.kept, "n"), n.into_iter().filter(|n| *n != 13).collect::<Vec<_>>());
+    }
+}
+
+#[test]
+fn a_plugin_may_say_which_row_it_traps_over_and_gains_nothing_by_a_lie() {
+    for first in 0..5 {
+        let n: Vec<i64> = (0..4_096).map(|row| if (row * 31 + first) % 97 == 0 { 13 } else { 100 + row }).collect();
+        let guilty: Vec<(u32, &str)> = (0..).zip(&n).filter(|(_, n)| **n == 13).map(|(row, _)| (row, "trap")).collect();
+        let mut told = stage("trap_and_tell");
+        for _ in 0..3 {
+            let applied = apply(&mut told, &batch(&n)).unwrap();
+            assert_eq!(reasons(&applied), guilty);
+            let detail = &applied.rejects[0].detail;
+            assert!(detail.contains("is guilty") && !detail.contains("millstream: row"), "{detail}");
+            assert_eq!(int64(&applied.kept, "n"), n.iter().copied().filter(|n| *n != 13).collect::<Vec<_>>());
+        }
+        // A row that is not there is no row; another one than the guilty one is as good as rejected by the plugin.
+        assert_eq!(reasons(&apply(&mut stage("trap_and_rave"), &batch(&n)).unwrap()), guilty);
+        let lied = apply(&mut stage("trap_and_lie"), &batch(&n)).unwrap();
+        assert!(guilty.iter().all(|row| reasons(&lied).contains(row)), "{:?}", reasons(&lied));
+        assert_eq!(lied.kept.rows() + lied.rejects.len(), 4_096);
+    }
+    // What earlier calls left behind is no row's fault, whatever the plugin says.
+    let mut stage = stage("tell_on_call:2");
+    for _ in 0..9 {
+        assert!(apply(&mut stage, &batch(&[1, 2, 3])).unwrap().rejects.is_empty());
+    }
+}
+
+#[test]
+fn copies_of_rows_are_bounded_by_what_they_copy() {
+    let wide = "x".repeat(10_000);
+    let columns: [(&str, ArrayRef); 2] = [
+        ("n", Arc::new(Int64Array::from(vec![1, 13, 2]))),
+        ("text", Arc::new(StringArray::from(vec![wide.as_str(); 3]))),
+    ];
+    let batch =
+        Batch { columns: RecordBatch::try_from_iter(columns).unwrap(), records: records(3), record_of_row: None };
+    let mut stage = stage("vast_rows:100000");
+    let applied = apply(&mut stage, &batch).unwrap();
+    assert_eq!(reasons(&applied), [(1, "broken_patch")]);
+    assert!(applied.rejects[0].detail.contains("its copies of rows take"), "{}", applied.rejects[0].detail);
+    assert_eq!(int64(&applied.kept, "n"), [1, 2]);
 }
 
 #[test]
@@ -304,6 +382,32 @@ fn a_native_lookup_adds_columns() {
     assert_eq!(applied.kept.record_of_row, Some(vec![1]));
 
     assert_eq!(native(Missing::Reject, &[1, 2]).kept.record_of_row, None, "when all are there nothing is taken");
+}
+
+/// What a batch costs when 1% of its rows trap, beside what it costs when none does.
+#[test]
+#[ignore = "measures"]
+fn poison_costs() {
+    let time = |deed: &str, n: &[i64], rounds: u32| {
+        let mut stage = stage(deed);
+        let batch = batch(n);
+        apply(&mut stage, &batch).unwrap();
+        let began = worked();
+        for _ in 0..rounds {
+            apply(&mut stage, &batch).unwrap();
+            stage.begin_epoch();
+        }
+        (worked() - began) / rounds
+    };
+    let clean: Vec<i64> = (100..4_196).collect();
+    let mut poison = clean.clone();
+    let mut at = 7usize;
+    for _ in 0..41 {
+        at = at.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        poison[(at >> 33) % 4_096] = 13;
+    }
+    let [unsaid, said] = ["trap", "trap_and_tell"].map(|deed| time(deed, &poison, 20));
+    eprintln!("clean {:?}, 1% poison {unsaid:?}, when the plugin says which {said:?}", time("trap", &clean, 200));
 }
 
 proptest! {

@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 
 use super::*;
-use crate::plugin::testing::test_plugin;
+use crate::plugin::testing::hostile;
 use crate::plugin::{Engine, Plugin};
 
 fn cache() -> (tempfile::TempDir, PathBuf, CodeCache) {
@@ -164,7 +164,7 @@ fn what_a_killed_writer_left_goes_with_the_next_entry() {
 
 /// Loads the test plugin with a cache: the plugin, and whether it was compiled.
 fn load(engine: &Engine) -> Arc<Plugin> {
-    engine.load(test_plugin(), "test_plugin.wasm").unwrap()
+    engine.load(hostile(), "hostile.wasm").unwrap()
 }
 
 #[test]

@@ -4,10 +4,11 @@ use std::fmt;
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, BinaryArray, BooleanArray, Decimal128Array, DictionaryArray, FixedSizeBinaryArray, ListArray,
-    PrimitiveArray, StringArray, StructArray,
+    Array, ArrayRef, AsArray, BinaryArray, BooleanArray, Decimal128Array, DictionaryArray, FixedSizeBinaryArray,
+    ListArray, PrimitiveArray, StringArray, StructArray,
 };
 use arrow::buffer::{BooleanBuffer, Buffer, NullBuffer, OffsetBuffer, ScalarBuffer};
+use arrow::compute::cast;
 use arrow::datatypes::{
     ArrowNativeType, ArrowPrimitiveType, ArrowTimestampType, DataType, Date32Type, Float32Type, Float64Type, Int8Type,
     Int16Type, Int32Type, Int64Type, TimestampMicrosecondType, TimestampMillisecondType, TimestampNanosecondType,
@@ -16,7 +17,9 @@ use arrow::datatypes::{
 use arrow::error::ArrowError;
 use millstream_sdk::{LogicalType, Nested, TimeUnit};
 
+use super::size::text_bytes;
 use crate::plugin::bindings::columns as wit;
+use crate::plugin::check::TEXT_MAX_BYTES;
 use crate::schema::{Column, arrow_type};
 
 /// Makes an Arrow array of a column that a plugin returned: `rows` values of the column's type.
@@ -77,7 +80,8 @@ impl Nodes {
             (LogicalType::List(item), wit::ValuesResult::Offsets(offsets)) => {
                 let offsets = offset_buffer(offsets, rows, usize::MAX).map_err(place)?;
                 let children = offsets.last().as_usize();
-                let values = self.array(item, children, None, &Path { parent: Some(path), name: "item" })?;
+                let below = Path { parent: Some(path), name: "item" };
+                let values = plain(self.array(item, children, None, &below)?).map_err(place)?;
                 let DataType::List(field) = arrow_type(&nested.logical) else {
                     return Err(place(unlike(&nested.logical)));
                 };
@@ -86,7 +90,8 @@ impl Nodes {
             (LogicalType::Struct(fields), wit::ValuesResult::None) => {
                 let mut children = Vec::with_capacity(fields.len());
                 for (name, field) in fields {
-                    children.push(self.array(field, rows, nulls.as_ref(), &Path { parent: Some(path), name })?);
+                    let child = self.array(field, rows, nulls.as_ref(), &Path { parent: Some(path), name })?;
+                    children.push(plain(child).map_err(place)?);
                 }
                 let DataType::Struct(fields) = arrow_type(&nested.logical) else {
                     return Err(place(unlike(&nested.logical)));
@@ -168,6 +173,18 @@ fn flat(
         (LogicalType::Utf8, Given::Dictionary(dictionary)) => text_by_code(dictionary, rows, nulls),
         (logical, _) => Err(unlike(logical)),
     }
+}
+
+/// Text below a list or a struct, written out: only a whole column stays a dictionary on its way through the host.
+fn plain(child: ArrayRef) -> Result<ArrayRef, String> {
+    if child.as_any_dictionary_opt().is_none() {
+        return Ok(child);
+    }
+    let bytes = text_bytes(&child);
+    if bytes > TEXT_MAX_BYTES {
+        return Err(format!("its text takes {bytes} bytes when it is written out, more than {TEXT_MAX_BYTES}"));
+    }
+    cast(&child, &DataType::Utf8).map_err(|wrong| wrong.to_string())
 }
 
 fn unlike(logical: &LogicalType) -> String {

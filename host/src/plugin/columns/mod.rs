@@ -16,7 +16,8 @@ mod size;
 pub use json::{from_json, to_json};
 pub(super) use lift::lift;
 pub(super) use lower::{Lowered, bitmap, lower};
-pub use size::crossing_bytes;
+pub(super) use size::text_bytes;
+pub use size::{crossing_bytes, row_bytes};
 
 #[cfg(test)]
 pub(super) mod tests;

@@ -1,6 +1,6 @@
-//! How much of a batch crosses.
+//! How much of a batch crosses, and how much is written out of what came back.
 
-use arrow::array::{Array, AsArray};
+use arrow::array::{Array, AsArray, DictionaryArray};
 use arrow::datatypes::{DataType, Int32Type};
 
 use crate::contract::Call;
@@ -10,6 +10,28 @@ pub fn crossing_bytes(call: &Call) -> usize {
     let columns = call.columns.columns().iter();
     let joined = call.lookups.iter().flat_map(|lookup| &lookup.columns);
     columns.chain(joined).map(|array| bytes(array)).sum()
+}
+
+/// How many bytes the text of a dictionary takes when each row's is written out; 0 for what is no dictionary, which
+/// takes no more then than it does now. At most: a small dictionary is not counted row by row.
+pub fn text_bytes(array: &dyn Array) -> usize {
+    const COUNTED_FROM_BYTES: usize = 1024 * 1024;
+    let Some(dictionary) = array.as_any_dictionary_opt() else { return 0 };
+    let most = dictionary.values().get_buffer_memory_size().saturating_mul(array.len());
+    if most < COUNTED_FROM_BYTES { most } else { (0..array.len()).map(|row| row_bytes(array, row)).sum() }
+}
+
+/// About how many bytes one row of a column takes, text written out.
+pub fn row_bytes(array: &dyn Array, row: usize) -> usize {
+    if let Some(dictionary) = array.as_any().downcast_ref::<DictionaryArray<Int32Type>>() {
+        return dictionary.key(row).map_or(0, |code| row_bytes(dictionary.values(), code));
+    }
+    match array.data_type() {
+        DataType::Utf8 => array.as_string::<i32>().value_length(row) as usize,
+        DataType::Binary => array.as_binary::<i32>().value_length(row) as usize,
+        DataType::Boolean => 1,
+        other => other.primitive_width().unwrap_or_else(|| bytes(&*array.slice(row, 1))),
+    }
 }
 
 fn bytes(array: &dyn Array) -> usize {
@@ -42,7 +64,7 @@ fn bytes(array: &dyn Array) -> usize {
 mod tests {
     use std::sync::Arc;
 
-    use arrow::array::{ArrayRef, DictionaryArray, Int32Array, ListArray, RecordBatch, StringArray};
+    use arrow::array::{ArrayRef, Int32Array, ListArray, RecordBatch, StringArray};
     use arrow::datatypes::Int64Type;
 
     use super::*;

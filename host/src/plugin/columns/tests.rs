@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, BinaryArray, BooleanArray, Decimal128Array, DictionaryArray, FixedSizeBinaryArray, Int32Array,
-    ListArray, StringArray, StructArray, new_empty_array,
+    Array, ArrayRef, AsArray, BinaryArray, BooleanArray, Decimal128Array, DictionaryArray, FixedSizeBinaryArray,
+    Int32Array, ListArray, StringArray, StructArray, new_empty_array,
 };
 use arrow::buffer::{NullBuffer, OffsetBuffer};
 use arrow::compute::{cast, concat, take};
@@ -290,6 +290,22 @@ fn what_is_wrong_is_said_with_its_place() {
     ];
     for (type_text, given, message) in cases {
         assert_eq!(wrong(type_text, given, 2), message);
+    }
+}
+
+#[test]
+fn text_below_a_struct_or_a_list_may_come_as_a_dictionary() {
+    let words =
+        || ValuesResult::Dictionary(DictionaryResult { codes: vec![1, 0, 1], values: varlen(&[0, 1, 3], b"abc") });
+    let child = || NodeResult { validity: vec![], values: words() };
+    for (type_text, values) in
+        [("struct<a: utf8>", ValuesResult::None), ("list<utf8>", ValuesResult::Offsets(vec![0, 1, 2, 3]))]
+    {
+        let given = ColumnResult { nodes: vec![NodeResult { validity: vec![], values }, child()] };
+        let array = lift(given, &column(type_text), 3).unwrap();
+        assert_eq!(*array.data_type(), arrow_type(&column(type_text).logical));
+        let below = array.as_list_opt::<i32>().map_or_else(|| array.as_struct().column(0), |list| list.values());
+        assert_eq!(below.as_string::<i32>().iter().flatten().collect::<Vec<_>>(), ["bc", "a", "bc"]);
     }
 }
 

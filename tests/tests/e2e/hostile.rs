@@ -1,0 +1,287 @@
+//! Promise: a plugin can be wrong or hostile, never dangerous. Whatever it does, the host lives, ends in bounded time and
+//! memory, and every row that the plugin did not refuse by its deeds is in the lake, once and right; or nothing is.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::path::Path;
+use std::process::{Command, Output};
+use std::time::{Duration, Instant};
+
+use arrow::array::AsArray;
+use arrow::compute::cast;
+use arrow::datatypes::{DataType, Int64Type};
+use millstream_tests::host::{Host, component, millstream, text};
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+
+const ROWS: i64 = 30_000;
+/// Rows that the plugin takes for guilty: the first, the last, two neighbours, and one.
+const GUILTY: [i64; 5] = [0, 7_000, 7_001, 20_000, ROWS - 1];
+/// What a run with a plugin of 64 MiB may take beyond one with a plugin that does no harm: the plugin's memory, and
+/// twice as much for what it hands over.
+const MEMORY_MAX_BYTES: u64 = 3 * (64 << 20);
+/// Nothing that a plugin does takes longer than this, on a machine that does other things, too.
+const TIME_MAX: Duration = Duration::from_secs(60);
+
+/// A folder with the plugin, its rows and its pipeline.
+struct Trial {
+    folder: tempfile::TempDir,
+}
+
+impl Trial {
+    /// Rows from 0 on; `n` is 13 where `guilty` says so.
+    fn new(behaviour: &str, rows: i64, guilty: impl Fn(i64) -> bool) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let (name, number) = behaviour.split_once(':').unwrap_or((behaviour, "0"));
+        let pipeline = format!(
+            r#"
+name = "trial"
+data = "state"
+workers = 1
+
+[source.rows]
+file = {{ path = "rows.jsonl" }}
+format = "json"
+columns = {{ id = "int64", n = "int64", url = "utf8", agent = "utf8", price = "decimal(12,2)", at = "timestamp(ms)" }}
+
+[dimension.users]
+file = {{ path = "users.csv", key = ["n"] }}
+columns = {{ n = "int64", name = "utf8" }}
+
+[[stage]]
+name = "hostile"
+plugin = {{ file = "hostile.wasm", tables = ["users"] }}
+config = {{ behaviour = "{name}", n = {number} }}
+
+[output.lake]
+parquet = {{ path = "lake" }}
+
+[rejects]
+file = {{ path = "rejects" }}
+"#
+        );
+        fs::write(folder.path().join("trial.toml"), pipeline).unwrap();
+        fs::write(folder.path().join("users.csv"), "n,name\n1,one\n2,two\n").unwrap();
+        fs::write(folder.path().join("hostile.wasm"), component("hostile")).unwrap();
+        let row = |id: i64| {
+            let n = if guilty(id) { 13 } else { id + 100 };
+            format!(
+                "{{\"id\":{id},\"n\":{n},\"url\":\"https://shop.example/products/{}?ref=mail&session={id:08}\",\
+                 \"agent\":\"Mozilla/5.0 (X11; Linux x86_64)\",\"price\":{}.25,\"at\":\"2025-06-01T12:00:00.{:03}Z\"}}\n",
+                id % 977,
+                id % 400,
+                id % 1_000
+            )
+        };
+        fs::write(folder.path().join("rows.jsonl"), (0..rows).map(row).collect::<String>()).unwrap();
+        Self { folder }
+    }
+
+    fn path(&self, name: &str) -> std::path::PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// Runs to the end under `time`: what came of it, how long it took, and the most memory that it had.
+    fn run(&self) -> (Output, Duration, u64) {
+        let host = millstream();
+        let mut command = Command::new("/usr/bin/time");
+        command.args(["-f", "%M", "-o", "memory"]).arg(host.get_program()).args(["run", "trial.toml"]);
+        command.args(["--until-caught-up", "--no-progress", "--summary", "summary.json"]);
+        command.env_remove("MILLSTREAM_LOG").current_dir(self.folder.path());
+        let began = Instant::now();
+        let output = command.output().expect("GNU time: `make setup-test` installs it");
+        let took = began.elapsed();
+        let memory = fs::read_to_string(self.path("memory")).unwrap();
+        let kibibytes: u64 = memory.lines().last().and_then(|line| line.parse().ok()).expect("the most memory");
+        (output, took, kibibytes * 1024)
+    }
+
+    fn summary(&self) -> serde_json::Value {
+        serde_json::from_slice(&fs::read(self.path("summary.json")).unwrap()).unwrap()
+    }
+
+    /// The processor's time that the worker spent, all phases.
+    fn worked(&self) -> f64 {
+        self.summary()["phases"].as_object().unwrap().values().map(|ns| ns.as_f64().unwrap()).sum::<f64>() / 1e9
+    }
+
+    /// By id `m`; fails when an id is there twice.
+    fn lake(&self) -> BTreeMap<i64, i64> {
+        let mut rows = BTreeMap::new();
+        parquet(&self.path("lake"), |batch| {
+            let column = |name: &str| batch[name].as_primitive::<Int64Type>().values().to_vec();
+            for (id, m) in column("id").into_iter().zip(column("m")) {
+                assert_eq!(rows.insert(id, m), None, "row {id} is there twice");
+            }
+        });
+        rows
+    }
+
+    /// By id of the rejected record the reason.
+    fn rejects(&self) -> BTreeMap<i64, String> {
+        let mut rows = BTreeMap::new();
+        parquet(&self.path("rejects"), |batch| {
+            let column = |name: &str| {
+                let text = cast(&batch[name], &DataType::Utf8).unwrap();
+                text.as_string::<i32>().iter().map(|text| text.unwrap().to_owned()).collect::<Vec<_>>()
+            };
+            for (row, reason) in column("row").iter().zip(column("reason")) {
+                let row: serde_json::Value = serde_json::from_str(row).unwrap();
+                assert_eq!(rows.insert(row["id"].as_i64().unwrap(), reason), None, "{row} is there twice");
+            }
+        });
+        rows
+    }
+
+    /// Every row is in the lake, and right, but those that `guilty` names: they are rejects for the reason.
+    fn holds(&self, rows: i64, guilty: &[i64], reason: &str) {
+        let wanted: BTreeMap<i64, i64> =
+            (0..rows).filter(|id| !guilty.contains(id)).map(|id| (id, 2 * (id + 100))).collect();
+        let lake = self.lake();
+        assert!(lake == wanted, "{} rows of {} in the lake, or wrong ones", lake.len(), wanted.len());
+        let rejects: BTreeMap<i64, String> = guilty.iter().map(|id| (*id, reason.to_owned())).collect();
+        assert_eq!(self.rejects(), rejects);
+        assert_eq!(self.summary()["conserved"], true);
+    }
+}
+
+fn parquet(folder: &Path, mut each: impl FnMut(&arrow::array::RecordBatch)) {
+    let Ok(entries) = fs::read_dir(folder) else { return };
+    for entry in entries.map(|entry| entry.unwrap().path()) {
+        if entry.is_dir() {
+            parquet(&entry, &mut each);
+        } else if entry.extension().is_some_and(|extension| extension == "parquet") {
+            let reader =
+                ParquetRecordBatchReaderBuilder::try_new(File::open(&entry).unwrap()).unwrap().build().unwrap();
+            reader.for_each(|batch| each(&batch.unwrap()));
+        }
+    }
+}
+
+/// The most memory of a run in which nothing happens.
+fn harmless() -> u64 {
+    let trial = Trial::new("", ROWS, |_| false);
+    let (output, _, memory) = trial.run();
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    trial.holds(ROWS, &[], "");
+    memory
+}
+
+#[test]
+fn guilty_rows_are_rejected_and_every_other_row_is_in_the_lake_once() {
+    let harmless = harmless();
+    for (behaviour, reason) in [
+        ("trap", "trap"),
+        ("exit", "trap"),
+        ("overflow_the_stack", "trap"),
+        ("allocate", "out_of_memory"),
+        ("break", "broken_patch"),
+        ("vast_rejects:2000000", "out_of_memory"),
+        ("vast_rejects:500000", "broken_patch"),
+        ("vast_rows:1000000", "broken_patch"),
+        ("get_many_calls:10000000", "trap"),
+        ("get_many_keys:3000000", "trap"),
+    ] {
+        let trial = Trial::new(behaviour, ROWS, |id| GUILTY.contains(&id));
+        let (output, took, memory) = trial.run();
+        assert!(output.status.success(), "{behaviour}: {}", text(&output.stderr));
+        trial.holds(ROWS, &GUILTY, reason);
+        assert!(memory <= harmless + MEMORY_MAX_BYTES, "{behaviour}: {memory} bytes beside {harmless}");
+        assert!(took < TIME_MAX, "{behaviour}: {took:?}");
+    }
+}
+
+#[test]
+fn a_row_that_takes_for_ever_costs_its_deadline_and_no_other_row() {
+    for behaviour in ["loop", "log_for_ever"] {
+        let trial = Trial::new(behaviour, ROWS, |id| id == 17_000);
+        let (output, took, _) = trial.run();
+        assert!(output.status.success(), "{behaviour}: {}", text(&output.stderr));
+        trial.holds(ROWS, &[17_000], "deadline");
+        assert!(took < TIME_MAX, "{behaviour}: {took:?}");
+    }
+}
+
+#[test]
+fn a_plugin_at_fault_stops_the_pipeline_with_its_reason_and_nothing_is_committed() {
+    let harmless = harmless();
+    for (behaviour, says) in [
+        ("always_trap", "stage \"hostile\" keeps failing: "),
+        ("trap_on_call:1", "stage \"hostile\" keeps failing: "),
+        ("broken_missing_row", "the plugin returned a broken patch: row 0 is neither kept nor rejected nor filtered"),
+        ("get_many_ungranted", "NotGranted"),
+        ("fatal", "the plugin gives up: never"),
+        ("trap_in_configure", "not even configured"),
+        ("loop_in_configure", "the plugin worked longer than 10s"),
+        ("allocate_in_configure", "needs more than its 64.0 MiB of memory"),
+        ("nonsense", "declares a contract that is wrong: column \"m\" in `writes` has the type \"text\""),
+        ("many_writes:5000", "it declares 5000 writes, more than 4096"),
+    ] {
+        let trial = Trial::new(behaviour, ROWS, |id| GUILTY.contains(&id));
+        let (output, took, memory) = trial.run();
+        let said = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{behaviour}: {said}");
+        assert!(said.contains(says), "{behaviour}: {said}");
+        assert!(trial.lake().is_empty() && trial.rejects().is_empty(), "{behaviour}: nothing is committed");
+        assert!(memory <= harmless + MEMORY_MAX_BYTES, "{behaviour}: {memory} bytes beside {harmless}");
+        assert!(took < TIME_MAX, "{behaviour}: {took:?}");
+    }
+}
+
+#[test]
+fn what_calls_before_left_behind_costs_no_row() {
+    for calls in [2, 3, 5] {
+        let trial = Trial::new(&format!("trap_on_call:{calls}"), ROWS, |_| false);
+        let (output, ..) = trial.run();
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        trial.holds(ROWS, &[], "");
+    }
+}
+
+#[test]
+fn poison_in_a_hundredth_of_the_rows_leaves_half_of_the_speed() {
+    let rows = 200_000;
+    let poisoned = |id: i64| (id.wrapping_mul(2_654_435_761) >> 7) % 100 == 0;
+    let clean = Trial::new("trap", rows, |_| false);
+    let poison = Trial::new("trap", rows, poisoned);
+    for trial in [&clean, &poison] {
+        let (output, ..) = trial.run();
+        assert!(output.status.success(), "{}", text(&output.stderr));
+    }
+    let guilty: Vec<i64> = (0..rows).filter(|id| poisoned(*id)).collect();
+    assert!((1_900..2_100).contains(&guilty.len()), "{}", guilty.len());
+    poison.holds(rows, &guilty, "trap");
+    let (clean, poison) = (clean.worked(), poison.worked());
+    assert!(poison <= 2.0 * clean, "{poison:.3} s of work with poison, {clean:.3} s without");
+}
+
+#[test]
+fn ten_million_lines_are_a_few_in_the_log() {
+    let trial = Trial::new("say_much:1500000", ROWS, |_| false);
+    let (output, took, _) = trial.run();
+    let said = text(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    trial.holds(ROWS, &[], "");
+    let lines = said.lines().filter(|line| line.contains("the same line")).count() as u64;
+    let most = 20 * (took.as_secs() + 2);
+    assert!((1..=most).contains(&lines), "{lines} lines in {took:?}");
+    assert!(said.contains("lines were left out"), "{said}");
+}
+
+/// The pipeline goes on while a plugin that traps on every row is put in its place; then that one stops it, in time.
+#[test]
+fn a_plugin_that_comes_to_trap_on_every_row_stops_a_running_pipeline_within_ten_seconds() {
+    let trial = Trial::new("always_trap", 0, |_| false);
+    let mut run = millstream();
+    run.current_dir(trial.folder.path()).args(["run", "trial.toml", "--follow", "--no-progress"]);
+    let mut host = Host::start(run.args(["--set", "epoch.interval=100ms", "--log", "info,millstream=debug"]));
+    host.wait_for("running");
+    let rows = Trial::new("", ROWS, |_| false);
+    let began = Instant::now();
+    fs::write(trial.path("rows.jsonl"), fs::read(rows.path("rows.jsonl")).unwrap()).unwrap();
+    let status = host.wait();
+    assert!(began.elapsed() < Duration::from_secs(10), "after {:?}", began.elapsed());
+    let said = host.rest();
+    assert_eq!(status.code(), Some(1), "{said}");
+    assert!(said.contains("stage \"hostile\" keeps failing: "), "{said}");
+    assert!(trial.lake().is_empty());
+}
