@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use arrow::array::{Array, ArrayRef};
+use arrow::array::ArrayRef;
 use hmac::{Hmac, KeyInit, Mac};
 use millstream_sdk::LogicalType;
 use serde_json::{Map, Value, json};
@@ -242,5 +242,63 @@ fn nothing(logical: &LogicalType) -> Value {
         LogicalType::List(_) => Value::Array(Vec::new()),
         LogicalType::Struct(_) => Value::Null,
         _ => 0.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plugin::testing::column;
+
+    fn reads() -> Vec<Read> {
+        let read =
+            |own: &str, name: &str, type_text: &str| Read { column: column(own, type_text), name: name.to_owned() };
+        vec![
+            read("url", "page_url", "utf8"),
+            read("agent", "agent", "utf8?"),
+            read("n", "n", "int64"),
+            read("amount", "amount", "decimal(12,2)?"),
+            read("device", "device", "struct<os: utf8>"),
+        ]
+    }
+
+    #[test]
+    fn equal_texts_become_equal_pseudonyms_that_say_nothing() {
+        let reads = reads();
+        let masks = Masks::new(&reads, &["page_url".to_owned(), "agent".to_owned()]).unwrap();
+        let mask = |masks: &Masks, text: &str| masks.cell("url", text.into(), &reads[0].column);
+        let (once, again, other) = (mask(&masks, "a"), mask(&masks, "a"), mask(&masks, "b"));
+        assert!(once == again && once != other, "{once} {again} {other}");
+        assert!(once.as_str().unwrap().starts_with("masked-"), "{once}");
+        assert_eq!(masks.cell("agent", Value::Null, &reads[1].column), Value::Null);
+        assert_eq!(masks.cell("agent", "a".into(), &reads[1].column), once, "the same text in another column");
+        let others = Masks::new(&reads, &["url".to_owned()]).unwrap();
+        assert_ne!(mask(&others, "a"), once, "each capture has a key of its own");
+    }
+
+    #[test]
+    fn other_values_become_null_or_nothing_and_unmasked_ones_stay() {
+        let reads = reads();
+        let masks = Masks::new(&reads, &["n".to_owned(), "amount".to_owned()]).unwrap();
+        let cell = |at: usize, value: Value| masks.cell(&reads[at].column.name, value, &reads[at].column);
+        assert_eq!((cell(2, 7.into()), cell(3, "1.00".into())), (0.into(), Value::Null));
+        assert_eq!(cell(0, "a".into()), Value::from("a"));
+    }
+
+    #[test]
+    fn what_cannot_be_masked_is_named() {
+        let wrong = |name: &str| match Masks::new(&reads(), &[name.to_owned()]) {
+            Ok(_) => panic!("{name} is masked"),
+            Err(error) => error.to_string(),
+        };
+        assert_eq!(wrong("nothing"), "the stage reads no column \"nothing\" that could be masked");
+        assert_eq!(wrong("device"), "column \"device\" struct<os: utf8> cannot be masked");
+    }
+
+    #[test]
+    fn a_case_ends_where_it_would_be_too_long() {
+        let mut lines = Lines { text: Vec::new(), most_bytes: 10 };
+        lines.add("12345").unwrap();
+        assert!(lines.add("12345").unwrap_err().message().contains("longer than 10 bytes"));
     }
 }
