@@ -22,9 +22,9 @@ impl Changes {
             Ask::Capture { stage, rows, only_rejected, patience } => match self.captured(&stage) {
                 Ok(mut captured) => {
                     let tap = self.assembly.taps.of(&stage);
-                    let taken = tap.capture(rows, only_rejected);
+                    let capturing = tap.capture(rows, only_rejected);
                     let wait = move || {
-                        captured.samples = taken.recv_timeout(patience).unwrap_or_else(|_| tap.end_capture());
+                        captured.samples = tap.captured(&capturing, patience);
                         // Whoever asked may have gone.
                         let _ = reply.send(Ok(Answer::Rows(captured)));
                     };
