@@ -6,6 +6,8 @@ mod author;
 mod bad_input;
 #[path = "e2e/columns_change.rs"]
 mod columns_change;
+#[path = "e2e/control.rs"]
+mod control;
 #[path = "e2e/dimensions.rs"]
 mod dimensions;
 #[path = "e2e/examples.rs"]

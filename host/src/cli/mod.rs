@@ -1,5 +1,6 @@
 //! The command line. Results go to stdout, everything else to stderr; exit codes: 0 done, 1 failed, 2 wrong usage.
 
+mod capture;
 mod cases;
 mod check;
 mod columns;
@@ -8,6 +9,7 @@ mod infer;
 mod plugin;
 mod preview;
 mod run;
+mod stage;
 mod test;
 
 use std::collections::BTreeMap;
@@ -69,6 +71,11 @@ enum Command {
     Test(test::Test),
     /// Say what made a Parquet file: records, epochs, plan, plugins and their config.
     Explain(explain::Explain),
+    /// See and change what the stages of a running pipeline run.
+    #[command(subcommand)]
+    Stage(stage::Stage),
+    /// Take rows in front of a stage of a running pipeline into a file.
+    Capture(capture::Capture),
     /// Make, build and try plugins.
     #[command(subcommand)]
     Plugin(plugin::Plugin),
@@ -161,6 +168,8 @@ pub fn main() -> ExitCode {
         Command::Preview(command) => command.run(),
         Command::Test(command) => command.run(),
         Command::Explain(command) => command.run(),
+        Command::Stage(command) => command.run(),
+        Command::Capture(command) => command.run(),
         Command::Plugin(command) => command.run(),
         Command::Generate(Generate::Clicks(settings)) => generate_clicks(settings),
     };

@@ -2,8 +2,9 @@
 //! person asked for. A tap costs the stream one lock and some reference counts a batch.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use arrow::array::{RecordBatch, UInt32Array};
 use arrow::compute::take_record_batch;
@@ -28,12 +29,22 @@ pub struct Sample {
 pub struct Tap {
     recent: Mutex<VecDeque<Sample>>,
     is_capturing: AtomicBool,
+    captures: AtomicU64,
     capture: Mutex<Option<Capture>>,
+}
+
+/// A capture that goes on.
+#[derive(Debug)]
+pub struct Capturing {
+    number: u64,
+    rows: Receiver<Vec<Sample>>,
 }
 
 /// Rows that somebody asked for.
 #[derive(Debug)]
 struct Capture {
+    /// Tells it from those before and behind it.
+    number: u64,
     rows_left: usize,
     only_rejected: bool,
     taken: Vec<Sample>,
@@ -58,24 +69,42 @@ impl Tap {
         lock(&self.recent).iter().cloned().collect()
     }
 
-    /// Asks for the next rows in front of the stage, or those of them that it rejects. They come at once when there are
-    /// enough; see `end_capture`. A capture that was going on ends.
-    pub fn capture(&self, rows: usize, only_rejected: bool) -> Receiver<Vec<Sample>> {
+    /// Asks for the next rows in front of the stage, or those of them that it rejects; `captured` waits for them. A capture
+    /// that was going on ends with what it has.
+    pub fn capture(&self, rows: usize, only_rejected: bool) -> Capturing {
         let (done, taken) = bounded(1);
-        *lock(&self.capture) = Some(Capture { rows_left: rows.max(1), only_rejected, taken: Vec::new(), done });
+        let number = self.captures.fetch_add(1, Ordering::Relaxed);
+        let capture = Capture { number, rows_left: rows.max(1), only_rejected, taken: Vec::new(), done };
+        if let Some(before) = lock(&self.capture).replace(capture) {
+            // Nobody waits any more: then the rows are not wanted.
+            let _ = before.done.send(before.taken);
+        }
         self.is_capturing.store(true, Ordering::Relaxed);
-        taken
+        Capturing { number, rows: taken }
     }
 
-    /// Ends a capture; what it has taken so far.
-    pub fn end_capture(&self) -> Vec<Sample> {
-        self.is_capturing.store(false, Ordering::Relaxed);
-        lock(&self.capture).take().map(|capture| capture.taken).unwrap_or_default()
+    /// The rows of a capture, when there are enough; those that came when the patience is over.
+    pub fn captured(&self, capturing: &Capturing, patience: Duration) -> Vec<Sample> {
+        if let Ok(taken) = capturing.rows.recv_timeout(patience) {
+            return taken;
+        }
+        let mut going_on = lock(&self.capture);
+        match going_on.take_if(|capture| capture.number == capturing.number) {
+            Some(capture) => {
+                self.is_capturing.store(false, Ordering::Relaxed);
+                capture.taken
+            }
+            // Another one took its place, or its rows came just now.
+            None => capturing.rows.try_recv().unwrap_or_default(),
+        }
     }
 
     fn take(&self, sample: &Sample, rejects: &[Refusal]) {
         let mut going_on = lock(&self.capture);
-        let Some(capture) = going_on.as_mut() else { return };
+        let Some(capture) = going_on.as_mut() else {
+            self.is_capturing.store(false, Ordering::Relaxed);
+            return;
+        };
         let columns = if capture.only_rejected {
             let mut rows: Vec<u32> = rejects.iter().map(|reject| reject.row).collect();
             rows.sort_unstable();
@@ -143,22 +172,34 @@ mod tests {
     #[test]
     fn a_capture_takes_so_many_rows_and_no_more() {
         let tap = Tap::default();
-        let taken = tap.capture(5, false);
+        let capturing = tap.capture(5, false);
         tap.offer(sample(0..3), &[]);
-        assert!(taken.try_recv().is_err());
+        assert!(capturing.rows.try_recv().is_err());
         tap.offer(sample(3..9), &[]);
-        assert_eq!(ids(&taken.try_recv().unwrap()), [0, 1, 2, 3, 4]);
         tap.offer(sample(9..12), &[]);
-        assert!(taken.try_recv().is_err() && tap.end_capture().is_empty());
+        assert_eq!(ids(&tap.captured(&capturing, Duration::ZERO)), [0, 1, 2, 3, 4]);
+        assert!(tap.captured(&capturing, Duration::ZERO).is_empty());
     }
 
     #[test]
-    fn a_capture_of_rejected_rows_takes_those_only_and_ends_when_asked() {
+    fn a_capture_of_rejected_rows_takes_those_only_and_ends_when_its_time_is_over() {
         let tap = Tap::default();
-        let _taken = tap.capture(5, true);
+        let capturing = tap.capture(5, true);
         tap.offer(sample(0..3), &[refused(1)]);
         tap.offer(sample(3..6), &[]);
         tap.offer(sample(6..9), &[refused(2), refused(0)]);
-        assert_eq!(ids(&tap.end_capture()), [1, 6, 8]);
+        assert_eq!(ids(&tap.captured(&capturing, Duration::ZERO)), [1, 6, 8]);
+    }
+
+    #[test]
+    fn a_second_capture_ends_the_first_which_keeps_what_it_has() {
+        let tap = Tap::default();
+        let first = tap.capture(5, false);
+        tap.offer(sample(0..3), &[]);
+        let second = tap.capture(2, false);
+        assert_eq!(ids(&tap.captured(&first, Duration::from_secs(60))), [0, 1, 2]);
+        assert!(tap.captured(&first, Duration::ZERO).is_empty());
+        tap.offer(sample(3..6), &[]);
+        assert_eq!(ids(&tap.captured(&second, Duration::ZERO)), [3, 4]);
     }
 }

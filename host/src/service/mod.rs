@@ -2,6 +2,7 @@
 
 mod assembly;
 mod choose;
+pub mod control;
 mod coordinator;
 pub mod life;
 mod logic;

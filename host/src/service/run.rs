@@ -12,6 +12,7 @@ use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 
 use super::assembly::{Assembly, lakes};
 use super::choose::choose;
+use super::control::Control;
 use super::coordinator::{Coordinator, Ended, Observer, Outcome, Request, requests};
 use super::life::{By, Changes, Entry, History, Question, Watch, What};
 use super::logic::{Change, Logic};
@@ -99,7 +100,9 @@ pub fn run(pipeline: Pipeline, settings: &RunSettings, stop: &Receiver<()>) -> R
         taps: Taps::default(),
     });
     warn_of_topics(&assembly.pipeline);
-    let (_asking, questions) = bounded(WAITING_QUESTIONS);
+    let (asking, questions) = bounded(WAITING_QUESTIONS);
+    let _control = Control::start(&folder.path, &assembly.pipeline.name, asking)
+        .inspect_err(|error| tracing::warn!(%error, "the run cannot be asked or told anything"));
     let stopped = Arc::new(AtomicBool::new(false));
     let life = OneLife { assembly: &assembly, settings, stop, stopped: &stopped, questions: &questions };
     let mut tally = Tally::start();

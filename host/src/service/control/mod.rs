@@ -22,8 +22,6 @@ mod routes;
 mod server;
 pub mod shapes;
 mod socket;
-#[cfg(test)]
-mod tests;
 
 pub use client::Client;
 pub use server::{CONTROL_MAX_CONNECTIONS, Control};

@@ -76,12 +76,7 @@ impl Drop for Control {
     }
 }
 
-fn serve(
-    runtime: Runtime,
-    listener: std::os::unix::net::UnixListener,
-    router: Router,
-    stopped: oneshot::Receiver<()>,
-) {
+fn serve(runtime: Runtime, listener: std::os::unix::net::UnixListener, router: Router, stopped: oneshot::Receiver<()>) {
     runtime.block_on(async move {
         match UnixListener::from_std(listener) {
             Ok(listener) => drop(tokio::spawn(accept(listener, router))),

@@ -10,6 +10,7 @@ use super::changes::{Changes, Waiting};
 use super::{Answer, Ask, By, Captured, Entry, ProposeOutcome, RolledBack, StageState, What};
 use crate::commit::ConfigChange;
 use crate::config::{PluginStage, Stage};
+use crate::dimension::Dimension;
 use crate::error::{Error, ErrorKind, Result};
 use crate::service::assembly::lakes;
 use crate::service::logic::{Version, plugin_stages};
@@ -21,9 +22,9 @@ impl Changes {
             Ask::Capture { stage, rows, only_rejected, patience } => match self.captured(&stage) {
                 Ok(mut captured) => {
                     let tap = self.assembly.taps.of(&stage);
-                    let taken = tap.capture(rows, only_rejected);
+                    let capturing = tap.capture(rows, only_rejected);
                     let wait = move || {
-                        captured.samples = taken.recv_timeout(patience).unwrap_or_else(|_| tap.end_capture());
+                        captured.samples = tap.captured(&capturing, patience);
                         // Whoever asked may have gone.
                         let _ = reply.send(Ok(Answer::Rows(captured)));
                     };
@@ -238,7 +239,10 @@ impl Changes {
         let version = self.running(stage)?;
         let (_, file) = self.find(stage)?;
         let config = version.config.clone().unwrap_or_else(|| file.config.value.json());
-        Ok(Captured { stage: stage.to_owned(), version, config, samples: Vec::new() })
+        let planned = self.plan.stages.iter().find(|planned| planned.name.as_ref() == stage).cloned();
+        let planned = planned.ok_or_else(|| Error::new(ErrorKind::Internal, "a stage is not planned"))?;
+        let tables = self.assembly.tables.iter().map(Dimension::snapshot).collect();
+        Ok(Captured { stage: stage.to_owned(), version, config, planned, tables, samples: Vec::new() })
     }
 
     /// First and last epoch of each time that a version ran.

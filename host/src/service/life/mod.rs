@@ -30,8 +30,10 @@ pub use self::history::{Entry, History, What};
 pub use self::shadow::{ColumnDifference, Example, Shadow, Side};
 pub use self::watch::Watch;
 use super::logic::Version;
+use crate::dimension::Snapshot;
 use crate::error::Result;
 use crate::pipeline::Sample;
+use crate::plan::PlannedStage;
 
 /// Who wanted something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -192,6 +194,10 @@ pub struct Captured {
     pub version: Version,
     /// The stage's config as it is in use, secrets not resolved.
     pub config: Value,
+    /// The stage in its plan. A plugin's config in it has its secrets in clear.
+    pub planned: PlannedStage,
+    /// The tables as they were when the rows were asked for.
+    pub tables: Vec<Snapshot>,
     /// The rows.
     pub samples: Vec<Sample>,
 }

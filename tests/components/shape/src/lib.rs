@@ -7,20 +7,29 @@ use millstream_sdk::{Column, LogicalType, Nested};
 /// `name=type` with spaces between them, and behind the last one; as long as it is here.
 static COLUMNS: &str = "columns: label=utf8?                                                                    ";
 
+/// What it writes before each text.
+#[config]
+#[derive(Default)]
+pub struct Config {
+    #[serde(default)]
+    prefix: String,
+}
+
 /// The stage.
 pub struct Shape {
+    prefix: String,
     writes: Vec<Field>,
 }
 
 impl Stage for Shape {
-    type Config = ();
+    type Config = Config;
 
-    fn configure((): (), _: &Given) -> Result<(Self, Contract), ConfigError> {
+    fn configure(config: Config, _: &Given) -> Result<(Self, Contract), ConfigError> {
         // Opaque to the compiler, which would otherwise work the answer out and leave the text away.
         let text = std::hint::black_box(COLUMNS);
         let writes = text.split_whitespace().skip(1).map(column).collect::<Result<Vec<Field>, ConfigError>>()?;
         let reads = vec![Field::new("id", LogicalType::Int64)];
-        Ok((Self { writes: writes.clone() }, Contract { reads, writes, ..Contract::default() }))
+        Ok((Self { prefix: config.prefix, writes: writes.clone() }, Contract { reads, writes, ..Contract::default() }))
     }
 
     fn process(&mut self, batch: Batch) -> Result<Patch, Failure> {
@@ -29,7 +38,7 @@ impl Stage for Shape {
         let ids = ids.map_err(|reject| Failure::fatal(reject.detail()))?;
         let columns = self.writes.iter().map(|field| match field.logical {
             LogicalType::Int64 => Column::of(ids.clone()),
-            _ => Column::of(ids.iter().map(|id| format!("{} {id}", field.name))),
+            _ => Column::of(ids.iter().map(|id| format!("{}{} {id}", self.prefix, field.name))),
         });
         let columns = columns.collect::<Result<Vec<Column>, _>>();
         Ok(Patch::all(columns.map_err(|error| Failure::fatal(error.to_string()))?))

@@ -1,0 +1,216 @@
+//! Answers as people read them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{Result, Write};
+use std::path::Path;
+
+use crate::cli::columns::write_columns;
+use crate::output::Explained;
+use crate::service::Version;
+use crate::service::life::{By, Candidate, Entry, Example, ProposeOutcome, RolledBack, Shadow, Side, StageState, What};
+
+/// Digits of a digest that people read.
+const DIGITS: usize = 12;
+/// Most files that a rollback shows one by one.
+const SHOWN_FILES: usize = 20;
+
+fn short(digest: &str) -> String {
+    digest.chars().take(DIGITS).collect()
+}
+
+fn config(version: &Version) -> String {
+    version.config.as_ref().map_or_else(|| "the file's".to_owned(), ToString::to_string)
+}
+
+fn or_dash<T: ToString>(value: Option<T>) -> String {
+    value.map_or_else(|| "-".to_owned(), |value| value.to_string())
+}
+
+fn instant(ms: i64) -> String {
+    let instant = jiff::Timestamp::from_millisecond(ms).ok();
+    or_dash(instant.map(|instant| instant.strftime("%Y-%m-%d %H:%M:%S")))
+}
+
+/// What runs in each stage.
+pub(super) fn stages(out: &mut dyn Write, stages: &[StageState]) -> Result<()> {
+    let row = |state: &StageState| {
+        let waits = state.candidate.as_ref().map(|candidate| short(&candidate.version.digest));
+        vec![
+            state.stage.clone(),
+            short(&state.live.digest),
+            config(&state.live),
+            state.plan.to_string(),
+            or_dash(state.pinned.as_deref().map(short)),
+            or_dash(waits),
+            state.file.clone(),
+        ]
+    };
+    let rows: Vec<Vec<String>> = stages.iter().map(row).collect();
+    write_columns(out, &["stage", "runs", "config", "plan", "pinned to", "waits", "file"], &rows)?;
+    for state in stages {
+        if let Some(Candidate { version, why, .. }) = &state.candidate {
+            writeln!(out, "\nstage {}: {version} waits: {why}", state.stage)?;
+        }
+    }
+    Ok(())
+}
+
+/// What became of versions.
+pub(super) fn history(out: &mut dyn Write, entries: &[Entry]) -> Result<()> {
+    let row = |entry: &Entry| {
+        vec![
+            instant(entry.at_ms),
+            entry.stage.clone(),
+            short(&entry.version.digest),
+            config(&entry.version),
+            what(entry.what).to_owned(),
+            by(entry.by).to_owned(),
+            or_dash(entry.plan),
+            or_dash(entry.epoch),
+            or_dash(entry.why.as_deref().map(first_line)),
+        ]
+    };
+    let rows: Vec<Vec<String>> = entries.iter().map(row).collect();
+    let head = ["when (UTC)", "stage", "version", "config", "what", "by", "plan", "epoch", "why"];
+    write_columns(out, &head, &rows)
+}
+
+fn first_line(text: &str) -> &str {
+    text.lines().next().unwrap_or_default()
+}
+
+fn what(what: What) -> &'static str {
+    match what {
+        What::Refused => "refused",
+        What::Held => "held",
+        What::Accepted => "accepted",
+        What::InPlace => "in place",
+        What::Passed => "passed",
+        What::Failed => "failed",
+        What::RolledBack => "rolled back",
+        What::Pinned => "pinned",
+        What::Unpinned => "unpinned",
+    }
+}
+
+fn by(by: By) -> &'static str {
+    match by {
+        By::File => "file",
+        By::Person => "person",
+        By::Host => "host",
+    }
+}
+
+/// What became of a request.
+pub(super) fn outcome(out: &mut dyn Write, outcome: &ProposeOutcome) -> Result<()> {
+    writeln!(out, "{}", outcome.message)?;
+    match &outcome.shadow {
+        Some(shadow) => difference(out, shadow),
+        None => Ok(()),
+    }
+}
+
+/// A candidate that waits.
+pub(super) fn candidate(out: &mut dyn Write, stage: &str, candidate: &Candidate) -> Result<()> {
+    writeln!(out, "stage {stage}: {} waits: {}", candidate.version, candidate.why)?;
+    match &candidate.shadow {
+        Some(shadow) => difference(out, shadow),
+        None => writeln!(out, "it was not tried beside the stream: no rows were seen yet that it could work on"),
+    }
+}
+
+fn difference(out: &mut dyn Write, shadow: &Shadow) -> Result<()> {
+    writeln!(out, "\non the {} rows that were seen last:", shadow.rows)?;
+    let counts = |side: &Side| {
+        let sum = |by: &Reasons| by.values().sum::<u64>();
+        [side.kept, sum(&side.rejected), sum(&side.filtered), side.ns_a_row].map(|number| number.to_string())
+    };
+    let (live, candidate) = (counts(&shadow.live), counts(&shadow.candidate));
+    let names = ["rows out", "rejected", "filtered", "ns a row"];
+    let rows = names.iter().zip(live).zip(candidate);
+    let rows: Vec<Vec<String>> = rows.map(|((name, live), next)| vec![(*name).to_owned(), live, next]).collect();
+    write_columns(out, &["", "runs", "candidate"], &rows)?;
+    reasons(out, "rejected", &shadow.live.rejected, &shadow.candidate.rejected)?;
+    reasons(out, "filtered", &shadow.live.filtered, &shadow.candidate.filtered)?;
+    for (what, columns) in [("new columns", &shadow.added), ("columns that go", &shadow.dropped)] {
+        if !columns.is_empty() {
+            writeln!(out, "{what}: {}", columns.join(", "))?;
+        }
+    }
+    if shadow.other_fate > 0 {
+        writeln!(out, "\n{} rows have another fate, such as", shadow.other_fate)?;
+        examples(out, &shadow.fate_examples)?;
+    }
+    if shadow.columns.is_empty() {
+        return writeln!(out, "\nno value differs in rows that both keep");
+    }
+    for column in &shadow.columns {
+        let share = column.rows as f64 * 100.0 / column.compared.max(1) as f64;
+        let (name, rows, compared) = (&column.column, column.rows, column.compared);
+        writeln!(out, "\ncolumn {name} differs in {rows} of {compared} rows ({share:.1}%), such as")?;
+        examples(out, &column.examples)?;
+    }
+    Ok(())
+}
+
+type Reasons = BTreeMap<String, u64>;
+
+fn reasons(out: &mut dyn Write, what: &str, live: &Reasons, candidate: &Reasons) -> Result<()> {
+    let both: BTreeSet<&String> = live.keys().chain(candidate.keys()).collect();
+    let count = |side: &Reasons, reason: &String| side.get(reason).copied().unwrap_or(0).to_string();
+    let row = |reason: &&String| vec![format!("{what}: {reason}"), count(live, reason), count(candidate, reason)];
+    let rows: Vec<Vec<String>> = both.iter().map(row).collect();
+    if rows.is_empty() { Ok(()) } else { write_columns(out, &["", "runs", "candidate"], &rows) }
+}
+
+fn examples(out: &mut dyn Write, examples: &[Example]) -> Result<()> {
+    let rows = examples.iter().map(|example| vec![String::new(), example.live.clone(), example.candidate.clone()]);
+    write_columns(out, &["", "runs", "candidate"], &rows.collect::<Vec<_>>())
+}
+
+/// What a rollback did, and where the rows are that the version before made.
+pub(super) fn rolled_back(out: &mut dyn Write, stage: &str, back: &RolledBack) -> Result<()> {
+    let RolledBack { from, to, epochs, files } = back;
+    writeln!(out, "stage {stage}: {to} takes over at the end of this epoch, in the place of {from}")?;
+    let spans = epochs.iter().map(|(first, last)| match last {
+        Some(last) if last == first => first.to_string(),
+        Some(last) => format!("{first} to {last}"),
+        None => format!("{first} on"),
+    });
+    let spans: Vec<String> = spans.collect();
+    if spans.is_empty() {
+        return writeln!(out, "no epoch was made by {from}");
+    }
+    writeln!(out, "epochs made by {from}: {}", spans.join(", "))?;
+    if files.is_empty() {
+        return writeln!(out, "no closed file has its rows yet: list again when this epoch is committed");
+    }
+    writeln!(out, "\nfiles with its rows:")?;
+    files.iter().take(SHOWN_FILES).try_for_each(|file| writeln!(out, "  {file}"))?;
+    if files.len() > SHOWN_FILES {
+        writeln!(out, "  and {} more; --json has them all", files.len() - SHOWN_FILES)?;
+    }
+    let records = records_of(files);
+    if records.is_empty() { Ok(()) } else { write_records(out, &records) }
+}
+
+/// By source and partition the offsets of the records in files, from their footers.
+fn records_of(files: &[String]) -> BTreeMap<(String, String), (i64, i64)> {
+    let mut records = BTreeMap::new();
+    // A file that is gone by now, or another program's, has no footer of ours.
+    let read = files.iter().filter_map(|file| Explained::read(Path::new(file)).ok()?.read);
+    for range in read.flatten() {
+        let known = records.entry((range.source, range.partition)).or_insert((range.first, range.end));
+        *known = (known.0.min(range.first), known.1.max(range.end));
+    }
+    records
+}
+
+fn write_records(out: &mut dyn Write, records: &BTreeMap<(String, String), (i64, i64)>) -> Result<()> {
+    let row = |((source, partition), (first, end)): (&(String, String), &(i64, i64))| {
+        vec![source.clone(), partition.clone(), first.to_string(), end.saturating_sub(1).to_string()]
+    };
+    let rows: Vec<Vec<String>> = records.iter().map(row).collect();
+    writeln!(out, "\nthey stay as they are; to replace them, read these records again:")?;
+    write_columns(out, &["source", "partition", "first offset", "last offset"], &rows)
+}

@@ -1,0 +1,402 @@
+//! Promise: a running host is seen and changed through its control socket, by its owner, with every mistake named.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use millstream::digest::digest;
+use millstream_tests::host::{Host, component, fail, millstream, succeed, text};
+use millstream_tests::tag::{pipeline, put, read_lake, version};
+use serde_json::{Value, json};
+
+/// The pipeline `tag` of a growing file, and its host.
+struct Run {
+    folder: tempfile::TempDir,
+    pipeline: PathBuf,
+}
+
+impl Run {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let pipeline = pipeline(folder.path(), r#"file = { path = "rows.jsonl" }"#);
+        fs::write(folder.path().join("rows.jsonl"), "").unwrap();
+        put(&folder.path().join("tag.wasm"), &version(1));
+        Self { folder, pipeline }
+    }
+
+    fn start(&self, set: &[&str]) -> Host {
+        let mut run = millstream();
+        run.arg("run").arg(&self.pipeline).args(["--follow", "--no-progress", "--log", "info,millstream=debug"]);
+        for set in ["epoch.interval=100ms", "output.tagged.parquet.max_age=100ms"].iter().chain(set) {
+            run.args(["--set", set]);
+        }
+        let mut host = Host::start(&mut run);
+        host.wait_for("running");
+        host
+    }
+
+    /// Adds a row and waits until its epoch is committed.
+    fn add(&self, host: &mut Host, id: i64) {
+        let mut file = fs::OpenOptions::new().append(true).open(self.folder.path().join("rows.jsonl")).unwrap();
+        writeln!(file, "{{\"id\":{id}}}").unwrap();
+        host.wait_for("read=1 out=");
+    }
+
+    fn file(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// A version of the plugin in a file of its own.
+    fn other(&self, number: u32) -> PathBuf {
+        let path = self.file(&format!("{number}.wasm"));
+        put(&path, &version(number));
+        path
+    }
+
+    /// `millstream stage WHAT tag.toml/tag`
+    fn stage(&self, what: &str) -> Command {
+        let mut command = millstream();
+        command.args(["stage", what]).arg(self.pipeline.join("tag"));
+        command
+    }
+
+    fn capture(&self, out: &str) -> Command {
+        let mut command = millstream();
+        command.arg("capture").arg(self.pipeline.join("tag")).arg("--out").arg(self.file(out));
+        command
+    }
+
+    fn socket(&self) -> PathBuf {
+        self.file("state/control.sock")
+    }
+
+    /// By id the version that wrote it.
+    fn lake(&self) -> Vec<(i64, u32)> {
+        read_lake(&self.file("lake")).ids.into_iter().collect()
+    }
+
+    fn versions(&self) -> Vec<String> {
+        read_lake(&self.file("lake")).versions.into_values().flatten().collect()
+    }
+}
+
+fn said(command: &mut Command) -> String {
+    text(&succeed(command).stdout)
+}
+
+fn short(number: u32) -> String {
+    digest(&version(number))[..12].to_owned()
+}
+
+#[test]
+fn a_candidate_is_held_compared_accepted_and_taken_back() {
+    let run = Run::new();
+    let mut host = run.start(&["stage.tag.swap=manual"]);
+    (1..=3).for_each(|id| run.add(&mut host, id));
+
+    let held = said(run.stage("propose").arg("--plugin").arg(run.other(2)));
+    assert!(
+        held.contains(&format!("stage tag: {} is held: stage \"tag\" has `swap = \"manual\"`", short(2))),
+        "{held}"
+    );
+    let list = said(millstream().args(["stage", "list"]).arg(&run.pipeline));
+    assert!(list.starts_with("stage  runs          config      plan  pinned to  waits"), "{list}");
+    assert!(list.contains(&format!("tag    {}  the file's  1     -          {}", short(1), short(2))), "{list}");
+    let diff = said(&mut run.stage("diff"));
+    assert!(diff.contains("on the 3 rows that were seen last:"), "{diff}");
+    assert!(diff.contains("column version differs in 3 of 3 rows (100.0%), such as"), "{diff}");
+    assert!(diff.contains("version-0001  version-0002"), "{diff}");
+
+    let accepted = said(&mut run.stage("accept"));
+    assert!(accepted.contains(&format!("stage tag: {} takes over at the end of this epoch", short(2))), "{accepted}");
+    host.wait_for("swap: in place");
+    run.add(&mut host, 4);
+    assert!(fail(&mut run.stage("accept")).contains("no candidate waits for stage \"tag\""));
+    assert!(fail(&mut run.stage("diff")).contains("no candidate waits for stage \"tag\""));
+
+    let back = said(&mut run.stage("rollback"));
+    assert!(
+        back.contains(&format!("stage tag: {} takes over at the end of this epoch, in the place of", short(1))),
+        "{back}"
+    );
+    assert!(back.contains("epochs made by") && back.contains("files with its rows:"), "{back}");
+    assert!(back.contains("read these records again:") && back.contains("rows.jsonl"), "{back}");
+    host.wait_for("swap: in place");
+    run.add(&mut host, 5);
+    host.finish();
+    assert_eq!(run.lake(), (1..=5).map(|id| (id, 1)).collect::<Vec<_>>());
+    assert_eq!(run.versions().len(), 2);
+
+    // What happened survives a restart.
+    let host = run.start(&[]);
+    let history: Value = serde_json::from_str(&said(run.stage("history").arg("--json"))).unwrap();
+    let what: Vec<&str> = history.as_array().unwrap().iter().map(|entry| entry["what"].as_str().unwrap()).collect();
+    for step in ["in_place", "held", "accepted", "rolled_back"] {
+        assert!(what.contains(&step), "{step} in {what:?}");
+    }
+    let history = said(&mut run.stage("history"));
+    assert!(history.starts_with("when (UTC)") && history.contains("rolled back"), "{history}");
+    assert_eq!(said(run.stage("history").args(["-n", "1"])).lines().count(), 2);
+    host.finish();
+}
+
+#[test]
+fn a_pinned_stage_runs_nothing_else_until_it_is_unpinned() {
+    let run = Run::new();
+    let mut host = run.start(&[]);
+    run.add(&mut host, 1);
+    let pinned = said(&mut run.stage("pin"));
+    assert!(pinned.contains(&format!("stage tag is pinned to {}: nothing else runs", short(1))), "{pinned}");
+    let refused = fail(run.stage("propose").arg("--plugin").arg(run.other(2)));
+    assert!(
+        refused.contains("is pinned to") && refused.contains("`millstream stage unpin` lets others run"),
+        "{refused}"
+    );
+    put(&run.file("tag.wasm"), &version(2));
+    host.wait_for("the stage is pinned to");
+    assert!(said(millstream().args(["stage", "list"]).arg(&run.pipeline)).contains(&format!("{}  -", short(1))));
+
+    said(&mut run.stage("unpin"));
+    let taken = said(run.stage("propose").arg("--plugin").arg(run.other(3)));
+    assert!(taken.contains(&format!("stage tag: {} takes over", short(3))), "{taken}");
+    host.wait_for("swap: in place");
+    said(run.stage("pin").arg("--to").arg(&short(1)[..8]));
+    host.wait_for("swap: in place");
+    run.add(&mut host, 2);
+    let unknown = fail(run.stage("pin").args(["--to", "0000000000"]));
+    assert!(unknown.contains("no version of stage \"tag\" is known whose digest begins with 0000000000"), "{unknown}");
+    assert!(fail(run.stage("pin").args(["--to", "Z"])).contains("\"Z\" is no digest"));
+    host.finish();
+    assert_eq!(run.versions(), ["version-0001"]);
+}
+
+#[test]
+fn a_config_changes_without_a_restart_and_stays_behind_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let toml = r#"
+name = "shape"
+data = "state"
+epoch = { interval = "100ms" }
+
+[source.rows]
+file = { path = "rows.jsonl" }
+format = "json"
+columns = { id = "int64" }
+
+[[stage]]
+name = "shape"
+plugin = { file = "shape.wasm" }
+
+[output.shaped]
+parquet = { path = "lake", max_age = "100ms" }
+"#;
+    let pipeline = folder.path().join("shape.toml");
+    fs::write(&pipeline, toml).unwrap();
+    fs::write(folder.path().join("shape.wasm"), component("shape")).unwrap();
+    fs::write(folder.path().join("rows.jsonl"), "{\"id\":1}\n").unwrap();
+    let start = || {
+        let mut run = millstream();
+        run.arg("run").arg(&pipeline).args(["--follow", "--no-progress", "--log", "info,millstream=debug"]);
+        let mut host = Host::start(&mut run);
+        host.wait_for("running");
+        host
+    };
+    let propose = |config: &str| {
+        let mut command = millstream();
+        command.args(["stage", "propose"]).arg(pipeline.join("shape")).args(["--config", config]);
+        command
+    };
+    let mut host = start();
+    host.wait_for("read=1 out=1");
+    fs::write(folder.path().join("config.json"), "{\"prefix\": \"old \"}").unwrap();
+    let from_file = format!("@{}", folder.path().join("config.json").display());
+    let done = said(&mut propose(&from_file));
+    assert!(done.contains("with config {\"prefix\":\"old \"} takes over"), "{done}");
+    host.wait_for("swap: in place");
+    for (config, why) in [
+        ("{\"prefix\": 7}", "goes on as it is"),
+        ("{\"nonsense\": 1}", "goes on as it is"),
+        ("{", "--config is no JSON"),
+        ("[]", "--config is no JSON object"),
+        ("@/no/such/file", "the config /no/such/file cannot be read"),
+    ] {
+        let said = fail(&mut propose(config));
+        assert!(said.contains(why), "{config}: {said}");
+    }
+    host.finish();
+    let mut host = start();
+    let rows = fs::OpenOptions::new().append(true).open(folder.path().join("rows.jsonl"));
+    writeln!(rows.unwrap(), "{{\"id\":2}}").unwrap();
+    host.wait_for("read=1 out=1");
+    host.finish();
+    let mut configs: Vec<Value> = Vec::new();
+    for file in fs::read_dir(folder.path().join("lake")).unwrap().map(|entry| entry.unwrap().path()) {
+        if file.extension().is_some_and(|end| end == "parquet") {
+            let explained = said(millstream().args(["explain", "--json"]).arg(&file));
+            configs.push(serde_json::from_str::<Value>(&explained).unwrap()["config"]["shape"].clone());
+        }
+    }
+    configs.sort_by_key(ToString::to_string);
+    assert_eq!(configs, [json!({ "prefix": "old " }), json!({})]);
+}
+
+/// Runs a capture, with rows coming until it is done.
+fn captured(run: &Run, host: &mut Host, command: &mut Command, id: i64) {
+    let mut child = command.stdout(std::process::Stdio::null()).spawn().unwrap();
+    while child.try_wait().unwrap().is_none() {
+        run.add(host, id);
+    }
+    assert!(child.wait().unwrap().success());
+}
+
+#[test]
+fn captured_rows_are_replayed_by_plugin_test() {
+    let run = Run::new();
+    let mut host = run.start(&[]);
+    captured(&run, &mut host, run.capture("rows.case.jsonl").args(["--rows", "2"]), 7);
+    let file = run.file("rows.case.jsonl");
+    assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+    let case = fs::read_to_string(&file).unwrap();
+    let lines: Vec<Value> = case.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(lines[1..], [json!({ "in": { "id": 7 } }), json!({ "in": { "id": 7 } })]);
+    assert_eq!(lines[0]["captured"]["digest"], json!(digest(&version(1))));
+    let update = |file: &Path| {
+        let mut test = millstream();
+        test.args(["plugin", "test"]).arg(run.file("tag.wasm")).arg("--cases").arg(file).arg("--update");
+        said(&mut test);
+        fs::read_to_string(file).unwrap()
+    };
+    assert!(update(&file).contains("\"version\":\"version-0001\""), "{}", update(&file));
+
+    captured(&run, &mut host, run.capture("bad.jsonl").args(["--rows", "1", "--rejected"]), -1);
+    assert!(update(&run.file("bad.jsonl")).contains("\"rejected\""), "{}", update(&run.file("bad.jsonl")));
+    captured(&run, &mut host, run.capture("masked.jsonl").args(["--rows", "1", "--mask", "id"]), 9);
+    let masked = fs::read_to_string(run.file("masked.jsonl")).unwrap();
+    assert!(masked.ends_with("{\"in\":{\"id\":0}}\n"), "{masked}");
+
+    let said = fail(run.capture("masked.jsonl").args(["--rows", "1"]));
+    assert!(said.contains("masked.jsonl is there already"), "{said}");
+    let said = fail(run.capture("none.jsonl").args(["--rows", "5", "--rejected", "--wait", "1"]));
+    assert!(said.contains("no rejected row came to stage \"tag\" within 1 s; nothing is written"), "{said}");
+    assert!(!run.file("none.jsonl").exists());
+    let said = fail(run.capture("none.jsonl").args(["--rows", "1", "--wait", "1", "--mask", "name"]));
+    assert!(
+        said.contains("the stage reads no column \"name\" that could be masked") && said.contains("it reads id"),
+        "{said}"
+    );
+    host.finish();
+}
+
+#[test]
+fn mistakes_are_named() {
+    let run = Run::new();
+    let nobody = |said: &str| {
+        assert!(said.contains("no running host has the data folder") && said.contains("state"), "{said}");
+        assert!(
+            said.contains("help:  start it with `millstream run ") && said.contains("tag.toml --follow`"),
+            "{said}"
+        );
+    };
+    nobody(&fail(&mut run.stage("list")));
+    let mut host = run.start(&[]);
+    let said = fail(millstream().args(["stage", "diff"]).arg(&run.pipeline));
+    assert!(said.contains("no stage is named"), "{said}");
+    let said = fail(millstream().args(["stage", "diff"]).arg(run.pipeline.join("tig")));
+    assert!(said.contains("has no stage \"tig\" that is a plugin") && said.contains("help:  it has tag"), "{said}");
+    let said = fail(millstream().args(["stage", "list"]).arg(run.pipeline.join("tig")));
+    assert!(said.contains("has no stage \"tig\""), "{said}");
+    let said = fail(millstream().args(["stage", "list"]).arg(run.file("nothing.toml")));
+    assert!(said.contains("there is no pipeline file"), "{said}");
+    let said = fail(run.stage("propose").arg("--plugin").arg(run.file("nothing.wasm")));
+    assert!(said.contains("nothing.wasm cannot be read"), "{said}");
+    let said = fail(run.stage("propose").arg("--plugin").arg(&run.pipeline));
+    assert!(said.contains("is not a WebAssembly component"), "{said}");
+    let said = fail(&mut run.stage("rollback"));
+    assert!(said.contains("nothing ran in stage \"tag\" before"), "{said}");
+    let usage = run.stage("propose").output().unwrap();
+    assert_eq!(usage.status.code(), Some(2), "{}", text(&usage.stderr));
+    // Killed, it leaves its socket behind: nobody answers there, and the next start takes the place.
+    host.kill();
+    assert!(run.socket().exists());
+    nobody(&fail(&mut run.stage("list")));
+    let host = run.start(&[]);
+    said_of(&run);
+    host.finish();
+    assert!(!run.socket().exists());
+    nobody(&fail(&mut run.stage("list")));
+}
+
+fn said_of(run: &Run) {
+    assert!(said(&mut run.stage("list")).contains(&short(1)));
+}
+
+/// A request as text; the status line and the body of the answer.
+fn ask(socket: &Path, request: &str) -> (String, String) {
+    let mut stream = UnixStream::connect(socket).unwrap();
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
+    (head.lines().next().unwrap_or_default().to_owned(), body.to_owned())
+}
+
+#[test]
+fn the_socket_is_the_owners_and_speaks_http() {
+    let run = Run::new();
+    let host = run.start(&[]);
+    let about = fs::metadata(run.socket()).unwrap();
+    assert!(about.file_type().is_socket());
+    assert_eq!(about.permissions().mode() & 0o777, 0o600);
+    let request = |head: &str, body: &str| {
+        let length = body.len();
+        ask(
+            &run.socket(),
+            &format!("{head} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n{body}"),
+        )
+    };
+    let (status, body) = request("GET /v1/stages", "");
+    assert_eq!(status, "HTTP/1.1 200 OK");
+    assert_eq!(serde_json::from_str::<Value>(&body).unwrap()[0]["live"]["digest"], json!(digest(&version(1))));
+    for (head, body, status, message) in [
+        ("GET /v1/nothing", "", "400", "there is no GET /v1/nothing here"),
+        ("DELETE /v1/stages", "", "400", "there is no DELETE /v1/stages here"),
+        ("POST /v1/stages/tag/propose", "{}", "400", "a proposal has a `plugin`, a `config`, or both"),
+        (
+            "POST /v1/stages/tag/propose",
+            "{\"plugin\": \"%\"}",
+            "400",
+            "`plugin` is not the bytes of a component in base64",
+        ),
+        ("POST /v1/stages/tag/propose", "{\"plugin\": \"AAAA\"}", "422", "is not a WebAssembly component"),
+        ("POST /v1/stages/tag/pin", "{\"diegst\": \"00\"}", "400", "unknown field `diegst`"),
+        (
+            "POST /v1/stages/tag/capture",
+            "{\"rows\": 0, \"wait_seconds\": 1, \"keep_days\": 1}",
+            "400",
+            "from 1 to 100000",
+        ),
+        ("POST /v1/stages/tig/unpin", "", "400", "has no stage \"tig\""),
+    ] {
+        let (line, answer) = request(head, body);
+        assert!(line.starts_with(&format!("HTTP/1.1 {status}")), "{head}: {line} {answer}");
+        let answer: Value = serde_json::from_str(&answer).unwrap();
+        assert!(answer["message"].as_str().unwrap().contains(message), "{head}: {answer}");
+    }
+    let (line, _) = request("POST /v1/stages/tag/pin", &" ".repeat(100_000));
+    assert!(line.starts_with("HTTP/1.1 413"), "{line}");
+    host.finish();
+}
+
+#[test]
+fn a_long_path_is_no_hindrance() {
+    let run = Run::new();
+    let long = format!("data=state/{}", "long-name/".repeat(12));
+    let host = run.start(&[&long]);
+    assert!(run.file(&long[5..]).join("control.sock").as_os_str().len() > 107);
+    let list = said(run.stage("list").args(["--set", &long]));
+    assert!(list.contains(&short(1)), "{list}");
+    host.finish();
+}
