@@ -173,6 +173,9 @@ impl Case {
             // The line is this file's, not the one line that was parsed.
             text.split(" at line ").next().unwrap_or_default().to_owned()
         };
+        if !line.trim_start().starts_with('{') {
+            return Err("no JSON object".to_owned());
+        }
         let probe: Probe = serde_json::from_str(line).map_err(|error| format!("no JSON object: {}", wrong(error)))?;
         if probe.millstream.is_some() {
             if !self.rows.is_empty() || !self.tables.is_empty() {

@@ -181,7 +181,7 @@ fn the_second_load_of_a_plugin_takes_its_code_from_the_cache_and_traps_the_same(
     assert_eq!(first.describe().unwrap(), second.describe().unwrap());
     let trap = |plugin: &Plugin| {
         let limits = crate::plugin::testing::limits();
-        let config = r#"{"do":"trap_in_configure"}"#;
+        let config = r#"{"behaviour":"trap_in_configure"}"#;
         plugin.instantiate("test", config, &crate::contract::Given::default(), &limits).unwrap_err().to_string()
     };
     assert_eq!(trap(&first), trap(&second));
