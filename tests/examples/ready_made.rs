@@ -54,11 +54,14 @@ fn main() -> Result<()> {
         let tracking = if row % 2 == 0 { "utm_source=mail&gclid=abc&" } else { "" };
         Some(format!("https://shop{}.example/products/{row}?{tracking}q=green%20tea&page={row}", row % 20))
     });
-    let parts = json!({ "column": "url", "host": "host", "path": "path", "query": "query", "parameters": { "q": "search" } });
+    let parts =
+        json!({ "column": "url", "host": "host", "path": "path", "query": "query", "parameters": { "q": "search" } });
     measure("url", &parts, &[("url", "utf8", urls)], &[])?;
 
     let user_ids: ArrayRef = Arc::new(Int64Array::from_iter_values((0..ROWS as i64).map(|row| row * 7919)));
-    let ips = texts(|row| Some(if row % 4 == 0 { format!("2001:db8:{row:x}::1") } else { format!("10.{}.{}.7", row / 256, row % 256) }));
+    let ips = texts(|row| {
+        Some(if row % 4 == 0 { format!("2001:db8:{row:x}::1") } else { format!("10.{}.{}.7", row / 256, row % 256) })
+    });
     let masks = json!({ "key": "correct horse battery staple 0123", "columns": {
         "user_id": "hash", "email": "tokenize", "ip": "truncate_ip", "note": "drop",
     } });
@@ -145,7 +148,8 @@ struct Measured {
 
 impl Measured {
     fn new(wasm: &Path, config: &str, given: &Given, columns: &[(&str, &str, ArrayRef)]) -> Result<Self> {
-        let bytes = std::fs::read(wasm).map_err(|error| format!("{}: {error}; `make plugins` makes it", wasm.display()))?;
+        let bytes =
+            std::fs::read(wasm).map_err(|error| format!("{}: {error}; `make plugins` makes it", wasm.display()))?;
         let plugin = Engine::new()?.load(&bytes, &wasm.display().to_string())?;
         let limits = Limits { memory_bytes: 64 << 20, deadline: DEADLINE, rejected: None, trap_calls: 0 };
         let (instance, contract) = plugin.instantiate("measured", config, given, &limits)?;

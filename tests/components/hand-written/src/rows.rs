@@ -74,8 +74,9 @@ pub struct Parts<'a> {
 /// The stage.
 pub struct Url;
 
-const TRACKING: [&str; 12] =
-    ["utm_", "gclid", "gbraid", "wbraid", "dclid", "fbclid", "msclkid", "ttclid", "twclid", "mc_eid", "mc_cid", "igshid"];
+const TRACKING: [&str; 12] = [
+    "utm_", "gclid", "gbraid", "wbraid", "dclid", "fbclid", "msclkid", "ttclid", "twclid", "mc_eid", "mc_cid", "igshid",
+];
 
 impl<'a> Transform<'a> for Url {
     type Config = ();
@@ -94,9 +95,9 @@ impl<'a> Transform<'a> for Url {
         let host = host.rsplit_once('@').map_or(host, |(_, host)| host);
         let host = host.split_once(':').map_or(host, |(host, _)| host);
         let lower = host.bytes().any(|byte| byte.is_ascii_uppercase());
-        let kept = query.split('&').filter(|parameter| {
-            !parameter.is_empty() && !TRACKING.iter().any(|prefix| parameter.starts_with(prefix))
-        });
+        let kept = query
+            .split('&')
+            .filter(|parameter| !parameter.is_empty() && !TRACKING.iter().any(|prefix| parameter.starts_with(prefix)));
         let search = query.split('&').find_map(|parameter| parameter.strip_prefix("q="));
         Ok(Emit::one(Parts {
             host: if lower { host.to_ascii_lowercase().into() } else { host.into() },
@@ -191,8 +192,10 @@ impl<'a> Transform<'a> for Explode {
             return Ok(Emit::one(Line { sku: None, quantity: None, line: None }));
         }
         let numbered = (0..).zip(items);
-        Ok(Emit::many(
-            numbered.map(|(line, item)| Line { sku: Some(item.sku), quantity: item.quantity, line: Some(line) }),
-        ))
+        Ok(Emit::many(numbered.map(|(line, item)| Line {
+            sku: Some(item.sku),
+            quantity: item.quantity,
+            line: Some(line),
+        })))
     }
 }
