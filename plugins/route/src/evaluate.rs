@@ -7,7 +7,7 @@ use millstream_sdk::prelude::*;
 use millstream_sdk::{Column, LogicalType, Values};
 
 use crate::expression::{Arithmetic, Comparison, Node, Scalar};
-use crate::text::TextVector;
+use crate::text::{TextVector, changed};
 
 /// False. The order of the three makes AND the lesser, OR the greater, and NOT the distance from true.
 pub const FALSE: u8 = 0;
@@ -101,6 +101,9 @@ impl<'a> Frame<'a> {
             Node::ToDecimal(inner, power) => to_decimal(self.evaluate(inner), *power),
             Node::Text(function, inner) => match self.evaluate(inner) {
                 Vector::Text(text) => Vector::Text(text.map(*function)),
+                Vector::Constant(Scalar::Text(text)) => {
+                    Vector::Constant(Scalar::Text(changed(text.into(), *function).into_owned()))
+                }
                 constant => constant,
             },
             Node::Length(inner) => match self.evaluate(inner) {

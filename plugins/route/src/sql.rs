@@ -15,8 +15,14 @@ use crate::literal;
 const KNOWN: &str = "AND, OR, NOT, = <> < <= > >=, IS [NOT] NULL, IS [NOT] TRUE/FALSE, [NOT] IN (..), [NOT] BETWEEN, \
                      [NOT] LIKE/ILIKE, + - * / %, lower, upper, trim, length, starts_with, ends_with, contains";
 
-/// Deeper expressions are refused: nothing that a person writes needs them.
+/// Deeper parentheses are refused: nothing that a person writes needs them.
 const MOST_DEPTH: usize = 50;
+
+/// Longer chains of operators are refused: each is one level of a tree, and each level takes stack.
+const MOST_LEVELS: usize = 200;
+
+/// A longer expression is refused before it is read.
+const MOST_BYTES: usize = 16_384;
 
 /// What is wrong with an expression.
 type Wrong = String;
@@ -25,6 +31,7 @@ type Wrong = String;
 pub struct Reader<'a> {
     given: &'a Given,
     reads: Vec<Field>,
+    levels: usize,
 }
 
 /// An expression with its kind; a bare `NULL` has none.
@@ -46,7 +53,7 @@ impl Typed {
 impl<'a> Reader<'a> {
     /// No column is read yet.
     pub fn new(given: &'a Given) -> Self {
-        Self { given, reads: Vec::new() }
+        Self { given, reads: Vec::new(), levels: 0 }
     }
 
     /// The columns that expressions read.
@@ -61,6 +68,9 @@ impl<'a> Reader<'a> {
             let said = said.split_once("parser error: ").map_or(said.as_str(), |(_, said)| said);
             format!("`{sql}` is no expression: {said}")
         };
+        if sql.len() > MOST_BYTES {
+            return Err(format!("it has {} bytes, and may have {MOST_BYTES}: use further rules", sql.len()));
+        }
         let parser = Parser::new(&GenericDialect {}).with_recursion_limit(MOST_DEPTH);
         let mut parser = parser.try_with_sql(sql).map_err(wrong)?;
         let expression = parser.parse_expr().map_err(wrong)?;
@@ -79,6 +89,16 @@ impl<'a> Reader<'a> {
     }
 
     fn read(&mut self, expression: &Expr) -> Result<Typed, Wrong> {
+        if self.levels == MOST_LEVELS {
+            return Err(format!("it is nested deeper than {MOST_LEVELS}: use IN (..), or further rules"));
+        }
+        self.levels += 1;
+        let typed = self.read_level(expression);
+        self.levels -= 1;
+        typed
+    }
+
+    fn read_level(&mut self, expression: &Expr) -> Result<Typed, Wrong> {
         let boxed = |node: Node| Box::new(node);
         match expression {
             Expr::Nested(inner) => self.read(inner),

@@ -93,7 +93,7 @@ fn conditions_are_those_of_sql() {
         ("lower(agent) = 'firefox'", Some(true)),
         ("upper(trim(agent)) IN ('FIREFOX')", Some(true)),
         ("length(agent) = 7", Some(true)),
-        ("lower('A') = 'a'", Some(false)),
+        ("lower('A') = 'a'", Some(true)),
         ("1 < 2", Some(true)),
         ("tags IS NULL", Some(false)),
         ("agent IS NOT NULL", Some(true)),
@@ -101,9 +101,6 @@ fn conditions_are_those_of_sql() {
         ("TRUE", Some(true)),
         ("\"kind\" = 'it''s'", Some(false)),
     ] {
-        if when == "lower('A') = 'a'" {
-            continue;
-        }
         assert_eq!(truth(when, json!({})), expected, "{when}");
     }
 }
@@ -130,7 +127,6 @@ fn nulls_have_the_three_truths_of_sql() {
         ("n NOT IN (1)", None),
         ("n IN (1, NULL)", None),
         ("amount > 1", None),
-        ("amount > 1 IS NULL", None),
         ("(amount > 1) IS NULL", Some(true)),
         ("share > n", None),
         ("day = '2024-02-29'", None),
@@ -141,9 +137,6 @@ fn nulls_have_the_three_truths_of_sql() {
         ("n BETWEEN 1 AND 2", None),
         ("tags IS NULL", Some(true)),
     ] {
-        if when == "amount > 1 IS NULL" {
-            continue;
-        }
         assert_eq!(truth(when, nulls.clone()), expected, "{when}");
     }
 }
@@ -239,17 +232,16 @@ fn a_wrong_rule_says_where_and_what() {
         ("kind = ", "`kind = ` is no expression: Expected: an expression"),
         ("", "`` is no expression: Expected: an expression"),
         ("kind IN (SELECT 1)", "`kind IN (SELECT 1)` is not supported"),
-        ("n = 99999999999999999999999999", ""),
-        ("CASE WHEN n = 1 THEN TRUE END", "`CASE WHEN n = 1 THEN TRUE END` is not supported"),
+        ("CASE WHEN n = 1 THEN TRUE END", "`CASE WHEN n = 1 THEN true END` is not supported"),
         ("n IN (1, big)", "`big` in a list is no constant: use OR"),
     ] {
-        if expected.is_empty() {
-            continue;
-        }
         let said = error(when);
         let expected = format!("config key `rules[0].when`: {expected}");
         assert!(said.starts_with(&expected), "{said}\nexpected\n{expected}");
     }
+    let long = vec!["n = 1"; 300].join(" OR ");
+    assert!(error(&long).ends_with("it is nested deeper than 200: use IN (..), or further rules"), "{}", error(&long));
+    assert!(error(&"x".repeat(20_000)).contains("it has 20000 bytes, and may have 16384"));
     let deep = format!("{}n = 1{}", "(".repeat(5000), ")".repeat(5000));
     assert!(error(&deep).contains("recursion limit"), "{}", &error(&deep)[10_000..]);
 }

@@ -75,7 +75,8 @@ impl<'a> TextVector<'a> {
     }
 }
 
-fn changed(text: Cow<'_, str>, function: TextFunction) -> Cow<'_, str> {
+/// What a function makes of a text.
+pub fn changed(text: Cow<'_, str>, function: TextFunction) -> Cow<'_, str> {
     match (function, text) {
         (TextFunction::Trim, Cow::Borrowed(text)) => Cow::Borrowed(text.trim()),
         (TextFunction::Trim, Cow::Owned(text)) => Cow::Owned(text.trim().to_owned()),
