@@ -384,32 +384,6 @@ fn a_native_lookup_adds_columns() {
     assert_eq!(native(Missing::Reject, &[1, 2]).kept.record_of_row, None, "when all are there nothing is taken");
 }
 
-/// What a batch costs when 1% of its rows trap, beside what it costs when none does.
-#[test]
-#[ignore = "measures"]
-fn poison_costs() {
-    let time = |deed: &str, n: &[i64], rounds: u32| {
-        let mut stage = stage(deed);
-        let batch = batch(n);
-        apply(&mut stage, &batch).unwrap();
-        let began = worked();
-        for _ in 0..rounds {
-            apply(&mut stage, &batch).unwrap();
-            stage.begin_epoch();
-        }
-        (worked() - began) / rounds
-    };
-    let clean: Vec<i64> = (100..4_196).collect();
-    let mut poison = clean.clone();
-    let mut at = 7usize;
-    for _ in 0..41 {
-        at = at.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        poison[(at >> 33) % 4_096] = 13;
-    }
-    let [unsaid, said] = ["trap", "trap_and_tell"].map(|deed| time(deed, &poison, 20));
-    eprintln!("clean {:?}, 1% poison {unsaid:?}, when the plugin says which {said:?}", time("trap", &clean, 200));
-}
-
 proptest! {
     #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
 

@@ -261,15 +261,18 @@ impl<'a> Frame<'a> {
 
 impl Vector<'_> {
     fn borrowed(&self) -> Vector<'_> {
-        fn same<'b, T: Clone>(values: &'b Cow<'_, [T]>) -> Cow<'b, [T]> {
+        fn same<T: Clone>(values: &[T]) -> Cow<'_, [T]> {
             Cow::Borrowed(values)
+        }
+        fn nulls<'a>(null: Option<&'a Cow<'_, [bool]>>) -> Nulls<'a> {
+            null.map(|null| same(null))
         }
         match self {
             Self::Constant(scalar) => Vector::Constant(scalar.clone()),
             Self::Bool(values) => Vector::Bool(same(values)),
-            Self::Int(values, null) => Vector::Int(same(values), null.as_ref().map(same)),
-            Self::Float(values, null) => Vector::Float(same(values), null.as_ref().map(same)),
-            Self::Decimal(values, null) => Vector::Decimal(same(values), null.as_ref().map(same)),
+            Self::Int(values, null) => Vector::Int(same(values), nulls(null.as_ref())),
+            Self::Float(values, null) => Vector::Float(same(values), nulls(null.as_ref())),
+            Self::Decimal(values, null) => Vector::Decimal(same(values), nulls(null.as_ref())),
             Self::Text(text) => Vector::Text(text.clone()),
             Self::Opaque => Vector::Opaque,
         }

@@ -61,13 +61,8 @@ impl Pattern {
     /// Whether a text matches.
     #[inline]
     pub fn matches(&self, text: &str) -> bool {
-        if self.exact_case {
-            self.shape.matches(text)
-        } else if text.bytes().all(|byte| byte.is_ascii() && !byte.is_ascii_uppercase()) {
-            self.shape.matches(text)
-        } else {
-            self.shape.matches(&text.to_lowercase())
-        }
+        let is_lower = || text.bytes().all(|byte| byte.is_ascii() && !byte.is_ascii_uppercase());
+        if self.exact_case || is_lower() { self.shape.matches(text) } else { self.shape.matches(&text.to_lowercase()) }
     }
 }
 

@@ -41,7 +41,7 @@ impl Stage for Shape {
             _ => Column::of(ids.iter().map(|id| format!("{}{} {id}", self.prefix, field.name))),
         });
         let columns = columns.collect::<Result<Vec<Column>, _>>();
-        Ok(Patch::all(columns.map_err(|error| Failure::fatal(error.to_string()))?))
+        Ok(Patch::all(columns.map_err(|error| Failure::fatal(error.0))?))
     }
 }
 
