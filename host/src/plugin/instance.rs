@@ -304,7 +304,7 @@ fn told_row(said: &str) -> (&str, Option<usize>) {
 /// A backtrace's functions, demangled, innermost first, without their addresses in the binary.
 fn shortened(backtrace: &WasmBacktrace) -> String {
     let text = backtrace.to_string();
-    let frames = text.lines().filter_map(|line| line.split_once(" - "));
+    let frames = text.lines().skip(1).filter_map(|line| line.split_once(": "));
     let frames = frames.map(|(_, function)| cut(function.to_owned(), FRAME_MAX_BYTES));
     cut(frames.collect::<Vec<_>>().join("\n"), DETAIL_MAX_BYTES / 2)
 }
