@@ -194,7 +194,8 @@ fn a_plugin_that_keeps_trapping_fails_its_stage() {
 #[test]
 fn a_plugin_that_traps_slowly_fails_its_stage_in_time() {
     let began = worked();
-    let error = apply(&mut stage("always_trap_slowly"), &batch(&(0..4_096).collect::<Vec<_>>())).unwrap_err();
+    let mut stage = stage_within("always_trap_slowly", |limits| limits.deadline = Duration::from_secs(2));
+    let error = apply(&mut stage, &batch(&(0..4_096).collect::<Vec<_>>())).unwrap_err();
     assert!(error.message().starts_with("stage \"test\" keeps failing: "), "{error}");
     assert!(worked() - began < LOST_MAX + Duration::from_secs(2), "{error} after {:?}", worked() - began);
 }

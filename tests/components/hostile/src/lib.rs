@@ -50,6 +50,10 @@ impl Guest for Hostile {
             return Ok(patch);
         }
         let Values::Int64(n) = &batch.columns[0].nodes[0].values else { panic!("n is no int64") };
+        let number = NUMBER.get() as i64;
+        if let Some(row) = n.iter().position(|n| behaviour == "poison" && number > 0 && n % number == GUILTY) {
+            told(row);
+        }
         if let Some(row) = n.iter().position(|n| *n == GUILTY) {
             guilty(&behaviour, row)?;
         }
