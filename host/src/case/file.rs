@@ -173,10 +173,12 @@ impl Case {
             // The line is this file's, not the one line that was parsed.
             text.split(" at line ").next().unwrap_or_default().to_owned()
         };
+        // serde would take a list as the members in their order.
         if !line.trim_start().starts_with('{') {
-            return Err("no JSON object".to_owned());
+            return Err("it is no JSON object".to_owned());
         }
-        let probe: Probe = serde_json::from_str(line).map_err(|error| format!("no JSON object: {}", wrong(error)))?;
+        let probe: Probe =
+            serde_json::from_str(line).map_err(|error| format!("it is no JSON object: {}", wrong(error)))?;
         if probe.millstream.is_some() {
             if !self.rows.is_empty() || !self.tables.is_empty() {
                 return Err("the header must be the first line".to_owned());

@@ -124,7 +124,8 @@ fn an_update_writes_what_came_and_leaves_the_rest() {
 #[test]
 fn a_wrong_line_is_named_with_what_is_wrong() {
     for (text, message) in [
-        ("{\"in\": {}}\n[1]", "x.jsonl:2: no JSON object"),
+        ("{\"in\": {}}\n[1]", "x.jsonl:2: it is no JSON object"),
+        ("{\"in\": 1", "x.jsonl:1: it is no JSON object: EOF while parsing an object"),
         ("{\"in\": 1, \"outt\": 2}", "x.jsonl:1: unknown field `outt`"),
         ("{\"in\": 1, \"out\": 2}", "x.jsonl:1: `out` is an object, or a list of objects, not 2"),
         ("{\"in\": 1, \"out\": [{}], \"to\": [\"a\", \"b\"]}", "x.jsonl:1: `out` has 1 rows, but `to` has 2 names"),

@@ -62,65 +62,84 @@ pub(super) struct Tally {
     differing: usize,
 }
 
-impl Tally {
-    /// Compares what the rows of a case came to, and prints the differences.
-    pub fn check(&mut self, case: &Case, trial: &Trial, fates: Vec<Fate>, args: &CaseArgs) -> Result<(), Failure> {
-        let mut differences: Vec<Difference> = Vec::new();
-        let mut changed = BTreeMap::new();
-        let (mut unexpected, mut differing) = (Vec::new(), 0);
+/// What the rows of a case came to.
+#[derive(Default)]
+struct Judged {
+    differences: Vec<Difference>,
+    differing: usize,
+    /// Line and fate of the rows without an expectation.
+    open: Vec<(usize, Fate)>,
+    /// By row, what an update writes.
+    changed: BTreeMap<usize, Fate>,
+}
+
+impl Judged {
+    fn new(case: &Case, trial: &Trial, fates: Vec<Fate>) -> Self {
+        let mut judged = Self::default();
         for (index, (row, fate)) in case.rows.iter().zip(fates).enumerate() {
-            let found =
-                row.expected.as_ref().map(|expected| compare(row.line, expected, &fate, |to| trial.columns_of(to)));
-            match found {
-                Some(found) if found.is_empty() => {}
-                Some(mut found) => {
-                    differing += 1;
-                    differences.append(&mut found);
-                    changed.insert(index, fate);
-                }
-                None => {
-                    unexpected.push((row.line, fate.clone()));
-                    changed.insert(index, fate);
+            match &row.expected {
+                None => judged.open.push((row.line, fate.clone())),
+                Some(expected) => {
+                    let mut found = compare(row.line, expected, &fate, |to| trial.columns_of(to));
+                    if found.is_empty() {
+                        continue;
+                    }
+                    judged.differing += 1;
+                    judged.differences.append(&mut found);
                 }
             }
+            judged.changed.insert(index, fate);
         }
-        self.rows += case.rows.len();
-        let mut out = std::io::stdout().lock();
+        judged
+    }
+
+    fn show(&self, case: &Case, out: &mut impl Write) -> Result<(), Failure> {
         let (path, rows) = (case.path.display(), counted(case.rows.len(), "row"));
-        if args.update {
-            if changed.is_empty() {
-                writeln!(out, "{path}: {rows}, nothing to update")?;
-            } else {
-                write_whole(&case.path, &case.updated(&changed))?;
-                writeln!(out, "{path}: {} updated", counted(changed.len(), "row"))?;
-            }
-            return Ok(());
-        }
-        self.differing += differing;
-        match (differing, unexpected.len()) {
+        match (self.differing, self.open.len()) {
             (0, 0) => writeln!(out, "{path}: {rows}, all as expected")?,
             (0, open) if open == case.rows.len() => writeln!(out, "{path}: {rows}, without an expectation")?,
             (0, open) => writeln!(out, "{path}: {rows}, {open} without an expectation, the others as expected")?,
-            _ => writeln!(out, "{path}: {differing} of {rows} differ from what is expected")?,
+            (differing, _) => writeln!(out, "{path}: {differing} of {rows} differ from what is expected")?,
         }
-        if !differences.is_empty() {
-            let more = differences.len().saturating_sub(SHOWN_DIFFERENCES);
-            differences.truncate(SHOWN_DIFFERENCES);
-            writeln!(out, "{}", table(&differences)?)?;
-            if more > 0 {
-                writeln!(out, "and {more} differences more")?;
+        if !self.differences.is_empty() {
+            let shown = &self.differences[..self.differences.len().min(SHOWN_DIFFERENCES)];
+            writeln!(out, "{}", table(shown)?)?;
+            if shown.len() < self.differences.len() {
+                writeln!(out, "and {} differences more", self.differences.len() - shown.len())?;
             }
         }
-        if !unexpected.is_empty() {
-            let shown: Vec<(usize, &Fate)> =
-                unexpected.iter().take(SHOWN_ROWS).map(|(line, fate)| (*line, fate)).collect();
-            writeln!(out, "{}", outcomes(&shown)?)?;
-            if unexpected.len() > SHOWN_ROWS {
-                writeln!(out, "and {} rows more", unexpected.len() - SHOWN_ROWS)?;
+        if !self.open.is_empty() {
+            let shown = self.open.iter().take(SHOWN_ROWS).map(|(line, fate)| (*line, fate));
+            writeln!(out, "{}", outcomes(&shown.collect::<Vec<_>>())?)?;
+            if self.open.len() > SHOWN_ROWS {
+                writeln!(out, "and {} rows more", self.open.len() - SHOWN_ROWS)?;
             }
             writeln!(out, "--update writes this into the case, as what is expected")?;
         }
         Ok(())
+    }
+
+    fn update(&self, case: &Case, out: &mut impl Write) -> Result<(), Failure> {
+        let (path, rows) = (case.path.display(), counted(case.rows.len(), "row"));
+        if self.changed.is_empty() {
+            return Ok(writeln!(out, "{path}: {rows}, nothing to update")?);
+        }
+        write_whole(&case.path, &case.updated(&self.changed))?;
+        Ok(writeln!(out, "{path}: {} updated", counted(self.changed.len(), "row"))?)
+    }
+}
+
+impl Tally {
+    /// Compares what the rows of a case came to, and prints the differences, or writes them into the case.
+    pub fn check(&mut self, case: &Case, trial: &Trial, fates: Vec<Fate>, args: &CaseArgs) -> Result<(), Failure> {
+        let judged = Judged::new(case, trial, fates);
+        let mut out = std::io::stdout().lock();
+        if args.update {
+            return judged.update(case, &mut out);
+        }
+        self.rows += case.rows.len();
+        self.differing += judged.differing;
+        judged.show(case, &mut out)
     }
 
     /// The end: an error when something differed.
