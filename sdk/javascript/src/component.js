@@ -34,6 +34,8 @@ export function component(stage, { name, version }, imports) {
       } catch (error) {
         if (error instanceof Retry) throw { tag: "retry", val: error.message };
         if (error instanceof Fatal) throw { tag: "fatal", val: error.message };
+        // What traps is said where the plugin's own lines still are.
+        console.error(`${error}\n${error?.stack ?? ""}`);
         throw error;
       }
     },

@@ -198,7 +198,8 @@ test("what is no stage is named", () => {
   assert.throws(() => configure(transform({ reads: {} }, () => ({}))), /is to return a function over a batch/);
 });
 
-test("failures are the batch's, refusals the config's, and all else is a bug", () => {
+test("failures are the batch's, refusals the config's, and all else is a bug, which is said", (t) => {
+  const said = t.mock.method(console, "error", () => {});
   const exported = (process, config) =>
     component(transform({ reads: {}, writes: {}, config }, () => process), { name: "a", version: "1" }, { log: host.log, getMany: host.getMany });
   const given = { columns: [], tables: [], outputs: [] };
@@ -216,6 +217,8 @@ test("failures are the batch's, refusals the config's, and all else is a bug", (
     plugin.configure("{}", given);
     assert.deepEqual(thrown(() => plugin.process({ rows: 0, columns: [], lookups: [] })), expected ?? error);
   }
+  assert.match(said.mock.calls[0].arguments[0], /^RangeError: bug\n/);
+  assert.equal(said.mock.callCount(), 1);
   assert.equal(thrown(() => exported(() => ({})).configure('{"a": 1}', given)), "config key `a`: unknown key: this stage takes no config");
   assert.deepEqual(exported(() => ({}), { a: text }).describe().version, "1");
 });
