@@ -80,7 +80,7 @@ def compare_output(truth, output, folder):
         truth.execute(f"CREATE OR REPLACE TABLE difference AS FROM {one} EXCEPT ALL FROM {other}")
         rows = truth.sql("SELECT count(*) FROM difference").fetchall()[0][0]
         if rows:
-            examples = truth.sql(f"FROM difference ORDER BY ALL LIMIT {SHOWN_ROWS}").fetchall()
+            examples = truth.sql(f"SELECT COLUMNS(*)::VARCHAR FROM difference ORDER BY ALL LIMIT {SHOWN_ROWS}").fetchall()
             problems.append(f"{output}: {rows} rows {title}, such as")
             problems += [f"    {row}" for row in examples]
     return problems

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Runs a script with a Python that has DuckDB and pyarrow. The first time it makes one, in the cache folder; pip needs the
+# Runs a script with a Python that has DuckDB and pyarrow, and pytz, which DuckDB needs for time zones. The first time it makes one, in the cache folder; pip needs the
 # network then.
 #
 #     tests/truth/python.sh SCRIPT ARGUMENTS...
@@ -12,10 +12,10 @@ mkdir -p "$cache"
 # Tests run side by side: one makes it, the others wait.
 exec 9>"$cache/duckdb.lock"
 flock 9
-if ! "$venv/bin/python" -c "import duckdb, pyarrow" 2>/dev/null; then
+if ! "$venv/bin/python" -c "import duckdb, pyarrow, pytz" 2>/dev/null; then
     rm -rf "$venv"
     python3 -m venv "$venv"
-    "$venv/bin/python" -m pip install --quiet --disable-pip-version-check "duckdb==$DUCKDB" "pyarrow==$PYARROW"
+    "$venv/bin/python" -m pip install --quiet --disable-pip-version-check "duckdb==$DUCKDB" "pyarrow==$PYARROW" pytz
 fi
 exec 9>&-
 exec "$venv/bin/python" "$@"

@@ -51,7 +51,7 @@ def differences(output, one, other):
 
 def rows_of(folder):
     files = f"read_parquet('{folder}/**/*.parquet', hive_partitioning = false, union_by_name = true)"
-    return f"SELECT COLUMNS(name -> name <> 'digest') FROM {files}"
+    return f"SELECT COLUMNS(lambda name: name <> 'digest') FROM {files}"
 
 
 if __name__ == "__main__":

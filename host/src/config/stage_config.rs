@@ -42,6 +42,14 @@ impl StageConfig {
         Self { text: config.to_string().into(), secrets: Arc::new(secrets) }
     }
 
+    /// A config that names one secret.
+    #[cfg(test)]
+    pub(crate) fn with_secret(config: &Value, name: &str, value: &str) -> Self {
+        let mut secrets = Secrets::default();
+        secrets.add(name, value.to_owned());
+        Self::new(config, secrets)
+    }
+
     /// The config with secrets as names: what may be seen.
     pub fn text(&self) -> &str {
         &self.text

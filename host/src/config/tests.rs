@@ -103,7 +103,7 @@ fn set_changes_values_of_every_type() {
     assert_eq!(pipeline.epoch.interval, Duration::from_secs(1));
     assert_eq!(pipeline.stages[0].limits.trap_calls, 5);
     let StageKind::Plugin(plugin) = &pipeline.stages[0].kind else { panic!("a plugin") };
-    assert_eq!(plugin.config.value.json(), serde_json::json!({ "max_age": "14d", "dotted.key": [1, "a"] }));
+    assert_eq!(plugin.config.value.text(), r#"{"max_age":"14d","dotted.key":[1,"a"]}"#);
     assert_eq!(pipeline.outputs[0].columns.as_ref().map(Vec::len), Some(1));
     assert_eq!(pipeline.sources[0].columns[0].logical, millstream_sdk::LogicalType::Date);
     assert_eq!(pipeline.sources[0].unknown, Unknown::Keep("rest".to_owned()));
@@ -119,7 +119,7 @@ fn the_environment_is_filled_in_as_the_wanted_type() {
     let pipeline = read_with(MINIMAL, &sets).unwrap_or_else(|problems| panic!("{problems}"));
     assert_eq!((pipeline.workers, pipeline.epoch.interval), (3, Duration::from_secs(2)));
     let StageKind::Plugin(plugin) = &pipeline.stages[0].kind else { panic!("a plugin") };
-    assert_eq!(plugin.config.value.json()["max_age"], "${WORKERS} x");
+    assert_eq!(plugin.config.value.text(), r#"{"max_age":"${WORKERS} x","dotted.key":1}"#);
 }
 
 #[test]
@@ -129,7 +129,7 @@ fn a_secret_comes_from_a_file_without_its_line_end() {
     let text = MINIMAL.replace("\"7d\"", "\"${file:secret}\"");
     let pipeline = read_text(&folder.path().join("pipeline.toml"), text, &[], &|_| None).expect("a right file");
     let StageKind::Plugin(plugin) = &pipeline.stages[0].kind else { panic!("a plugin") };
-    assert_eq!(plugin.config.value.json()["max_age"], "s3cr3t");
+    assert_eq!(plugin.config.value.text(), r#"{"max_age":"s3cr3t","dotted.key":1}"#);
 }
 
 #[test]

@@ -10,7 +10,7 @@ use arrow::datatypes::{DataType, Field, Int64Type, Schema};
 
 use super::testing::{behave, column, engine, hostile, limits, plugin, users, users_table};
 use super::*;
-use crate::config::Limits;
+use crate::config::{Limits, StageConfig};
 use crate::contract::{Call, Contract, Given, Patch};
 use crate::error::ErrorKind;
 use crate::schema::Column;
@@ -256,6 +256,36 @@ fn what_a_plugin_says_goes_to_the_log_with_its_stage() {
     for (level, line) in [(" INFO", "to stdout"), (" WARN", "to stderr"), (" WARN", "to the log")] {
         let whole = format!("{level} millstream::plugin: {line} stage=\"talker\" digest=\"{digest}\"");
         assert!(log.contains(&whole), "{whole} in {log}");
+    }
+}
+
+/// The secrets are what the test plugin says, so that it tells them in every way that there is.
+#[test]
+fn a_plugin_that_tells_its_secret_is_not_heard() {
+    let told = |deed: &str, secret: &str| {
+        let config = serde_json::json!({ "do": deed, "key": { "secret": "KEY" } });
+        let config = StageConfig::with_secret(&config, "KEY", secret);
+        let mut outcome = String::new();
+        let log = logged(|| match plugin().instantiate("teller", &config, &given(vec![]), &limits()) {
+            Ok((mut instance, contract)) => {
+                let batch = n(&[1, 13]);
+                outcome = format!("{:?}", instance.process(&batch, &contract, &[], Duration::from_secs(10)).unwrap());
+            }
+            Err(error) => outcome = error.to_string(),
+        });
+        format!("{outcome}\n{log}")
+    };
+    for (deed, secret) in [
+        ("say", "to stdout"),
+        ("say", "to stderr"),
+        ("say", "to the log"),
+        ("refuse", "no such thing"),
+        ("trap_in_configure", "not even configured"),
+        ("trap", "is guilty"),
+        ("retry", "the moon is full"),
+    ] {
+        let told = told(deed, secret);
+        assert!(!told.contains(secret) && told.contains("(secret KEY)"), "{deed}: {told}");
     }
 }
 

@@ -83,7 +83,7 @@ fn orders(count: u64) -> String {
     ];
     let prices =
         ["\"12.50\"", "\"0.00\"", "\"7\"", "\"free\"", "\"1.005\"", "\"3.1000\"", "\"999999.99\"", "\"1000000\""];
-    let countries = ["\"de\"", "\" FR\"", "\"\"", "null", "\"gb\"", "\"ß\"", "\"  \""];
+    let countries = ["\"de\"", "\" FR\"", "\"\"", "null", "\"gb\"", "\"ö\"", "\"  \""];
     let kinds = ["view", "purchase", "refund", "vie", "vxew", "other"];
     let hosts = ["shop.example", "Shop.EXAMPLE:8080", "me:pw@a.example", "[2001:db8::1]:80", "bücher.example:"];
     let paths = ["", "/", "/a/b%20c", "/tea|x"];
