@@ -6,9 +6,10 @@ use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use millstream::digest::digest;
-use millstream_tests::host::{Host, component, fail, millstream, succeed, text};
+use millstream_tests::host::{Host, PATIENCE, component, fail, millstream, succeed, text};
 use millstream_tests::tag::{pipeline, put, read_lake, version};
 use serde_json::{Value, json};
 
@@ -117,6 +118,12 @@ fn a_candidate_is_held_compared_accepted_and_taken_back() {
     assert!(fail(&mut run.stage("accept")).contains("no candidate waits for stage \"tag\""));
     assert!(fail(&mut run.stage("diff")).contains("no candidate waits for stage \"tag\""));
 
+    // A rollback lists files that are closed.
+    let until = Instant::now() + PATIENCE;
+    while !read_lake(&run.file("lake")).versions.contains_key(&digest(&version(2))) {
+        assert!(Instant::now() < until, "the file with row 4 is never closed");
+        std::thread::sleep(Duration::from_millis(20));
+    }
     let back = said(&mut run.stage("rollback"));
     assert!(
         back.contains(&format!("stage tag: {} takes over at the end of this epoch, in the place of", short(1))),
