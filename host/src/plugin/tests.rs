@@ -263,7 +263,7 @@ fn what_a_plugin_says_goes_to_the_log_with_its_stage() {
 #[test]
 fn a_plugin_that_tells_its_secret_is_not_heard() {
     let told = |deed: &str, secret: &str| {
-        let config = serde_json::json!({ "do": deed, "key": { "secret": "KEY" } });
+        let config = serde_json::json!({ "behaviour": deed, "key": { "secret": "KEY" } });
         let config = StageConfig::with_secret(&config, "KEY", secret);
         let mut outcome = String::new();
         let log = logged(|| match plugin().instantiate("teller", &config, &given(vec![]), &limits()) {
