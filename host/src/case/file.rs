@@ -315,7 +315,7 @@ fn columns(types: &Map<String, Value>) -> Result<Vec<Column>, String> {
     let column = |(name, text): (&String, &Value)| {
         let wrong = |why: String| format!("the type of column \"{name}\": {why}");
         let text = text.as_str().ok_or_else(|| wrong(format!("a text such as \"int64?\" is expected, not {text}")))?;
-        let nested: Nested = text.parse().map_err(|error| wrong(format!("`{text}`: {error}")))?;
+        let nested: Nested = text.parse().map_err(|error: millstream_sdk::TypeError| wrong(error.to_string()))?;
         Ok(Column { name: name.clone(), logical: nested.logical, nullable: nested.nullable })
     };
     types.iter().map(column).collect()
