@@ -268,27 +268,26 @@ fn poison_in_a_hundredth_of_the_rows_leaves_half_of_the_speed() {
         );
         let pipeline = example.replacen("[[stage]]\nname   = \"clean\"", &stage, 1);
         let position = "[source.clicks.columns]\nposition = { type = \"int64\", from = \"@offset\" }";
-        let pipeline = pipeline.replacen("[source.clicks.columns]", position, 1);
-        fs::write(folder.join("poison.toml"), pipeline.replace("\"lake/", &format!("\"lake-{every}/"))).unwrap();
+        fs::write(folder.join("poison.toml"), pipeline.replacen("[source.clicks.columns]", position, 1)).unwrap();
         let mut run = millstream();
-        run.current_dir(folder).args([
-            "run",
-            "poison.toml",
-            "--until-caught-up",
-            "--no-progress",
-            "--set",
-            "workers=1",
-        ]);
-        succeed(run.args(["--summary", "summary.json", "--set", &format!("data=state-{every}")]));
+        run.current_dir(folder).args(["run", "poison.toml", "--until-caught-up", "--no-progress"]);
+        succeed(run.args(["--summary", "summary.json", "--set", "workers=1"]));
         let summary: serde_json::Value =
             serde_json::from_slice(&fs::read(folder.join("summary.json")).unwrap()).unwrap();
         assert_eq!(summary["conserved"], true);
-        let trapped = summary["rejected"]["hostile"]["trap"].as_f64().unwrap_or(0.0) / summary["in"].as_f64().unwrap();
-        let ns: f64 = summary["phases"].as_object().unwrap().values().map(|ns| ns.as_f64().unwrap()).sum();
-        (trapped, ns / summary["in"].as_f64().unwrap())
+        for made in ["lake", "state"] {
+            fs::remove_dir_all(folder.join(made)).unwrap();
+        }
+        let rows = summary["in"].as_f64().unwrap();
+        let trapped = summary["rejected"]["hostile"]["trap"].as_f64().unwrap_or(0.0) / rows;
+        assert!(if every == 0 { trapped == 0.0 } else { (0.008..0.012).contains(&trapped) }, "{trapped} trapped");
+        summary["phases"].as_object().unwrap().values().map(|ns| ns.as_f64().unwrap()).sum::<f64>() / rows
     };
-    let ((none, clean), (some, poison)) = (work(0), work(100));
-    assert!(none == 0.0 && (0.008..0.012).contains(&some), "{none} and {some} of the rows trapped");
+    // The best of two, one after the other: what else runs on the machine costs more in one of them.
+    let (mut clean, mut poison) = (f64::MAX, f64::MAX);
+    for _ in 0..2 {
+        (clean, poison) = (clean.min(work(0)), poison.min(work(100)));
+    }
     assert!(poison <= 2.0 * clean, "{poison:.0} ns of the processor a row with poison, {clean:.0} ns without");
 }
 
