@@ -35,8 +35,10 @@ const MEMORY_PARTS: u64 = 8;
 const CROSSING_MIN_BYTES: u64 = 64 * 1024;
 /// A piece is never begun with fewer rows: so much does a call cost by itself.
 const PIECE_MIN_ROWS: usize = 16;
-/// A plugin whose word was right so often in a row is believed; each so many times its word is tried again.
+/// A plugin whose word was right so often in a row is believed ..
 const BELIEVED_AFTER: u32 = 8;
+/// .. but each so many times its word is tried again.
+const TRIED_EVERY: u32 = 64;
 
 /// A stage's plugin, its instance, and what it may cost.
 #[derive(Debug)]
@@ -205,7 +207,7 @@ impl Running {
 
     /// Whether the plugin's word is enough for a row that it names in a call that is not an instance's first.
     fn is_believed(&mut self) -> bool {
-        let believed = self.right >= BELIEVED_AFTER && !self.right.is_multiple_of(BELIEVED_AFTER);
+        let believed = self.right >= BELIEVED_AFTER && !self.right.is_multiple_of(TRIED_EVERY);
         self.right += u32::from(believed);
         believed
     }
