@@ -48,7 +48,8 @@ def main():
         for plugin in plugins:
             name = f"plugin inspect {pathlib.Path(plugin).name}"
             compare(name, [millstream, "plugin", "inspect", plugin], user, cache, rounds)
-        sets = [f"data={folder}/state", f"output.views.parquet.path={folder}/views", f"rejects.file.path={folder}/rejects",
+        events = next(clicks.glob("data/clicks.jsonl*"))
+        sets = [f"source.clicks.file.path={events}", f"data={folder}/state", f"output.views.parquet.path={folder}/views", f"rejects.file.path={folder}/rejects",
                 f"output.purchases.parquet.path={folder}/purchases"]
         run = [millstream, "run", pipeline, "--until-caught-up", "--no-progress"]
         run += [part for setting in sets for part in ("--set", setting)]

@@ -320,7 +320,7 @@ fn mistakes_are_named() {
     let said = fail(run.stage("propose").arg("--plugin").arg(run.file("nothing.wasm")));
     assert!(said.contains("nothing.wasm cannot be read"), "{said}");
     let said = fail(run.stage("propose").arg("--plugin").arg(&run.pipeline));
-    assert!(said.contains("is not a WebAssembly component"), "{said}");
+    assert!(said.contains("the proposed plugin is not a WebAssembly component"), "{said}");
     let said = fail(&mut run.stage("rollback"));
     assert!(said.contains("nothing ran in stage \"tag\" before"), "{said}");
     let usage = run.stage("propose").output().unwrap();

@@ -7,7 +7,7 @@ use std::path::Path;
 use crate::cli::columns::write_columns;
 use crate::output::Explained;
 use crate::service::Version;
-use crate::service::life::{By, Candidate, Entry, Example, ProposeOutcome, RolledBack, Shadow, Side, StageState, What};
+use crate::service::life::{By, Candidate, Entry, Example, ProposeOutcome, RolledBack, Shadow, StageState, What};
 
 /// Digits of a digest that people read.
 const DIGITS: usize = 12;
@@ -120,18 +120,21 @@ pub(super) fn candidate(out: &mut dyn Write, stage: &str, candidate: &Candidate)
 }
 
 fn difference(out: &mut dyn Write, shadow: &Shadow) -> Result<()> {
-    writeln!(out, "\non the {} rows that were seen last:", shadow.rows)?;
-    let counts = |side: &Side| {
-        let sum = |by: &Reasons| by.values().sum::<u64>();
-        [side.kept, sum(&side.rejected), sum(&side.filtered), side.ns_a_row].map(|number| number.to_string())
-    };
-    let (live, candidate) = (counts(&shadow.live), counts(&shadow.candidate));
-    let names = ["rows out", "rejected", "filtered", "ns a row"];
-    let rows = names.iter().zip(live).zip(candidate);
-    let rows: Vec<Vec<String>> = rows.map(|((name, live), next)| vec![(*name).to_owned(), live, next]).collect();
-    write_columns(out, &["", "runs", "candidate"], &rows)?;
-    reasons(out, "rejected", &shadow.live.rejected, &shadow.candidate.rejected)?;
-    reasons(out, "filtered", &shadow.live.filtered, &shadow.candidate.filtered)?;
+    let Shadow { rows, live, candidate, .. } = shadow;
+    writeln!(out, "\non the {rows} rows that were seen last:")?;
+    let row = |name: &str, live: u64, candidate: u64| vec![name.to_owned(), live.to_string(), candidate.to_string()];
+    let mut counts = vec![row("rows out", live.kept, candidate.kept)];
+    for (what, of_live, of_candidate) in
+        [("rejected", &live.rejected, &candidate.rejected), ("filtered", &live.filtered, &candidate.filtered)]
+    {
+        counts.push(row(what, of_live.values().sum(), of_candidate.values().sum()));
+        let reasons: BTreeSet<&String> = of_live.keys().chain(of_candidate.keys()).collect();
+        let count = |side: &BTreeMap<String, u64>, reason: &String| side.get(reason).copied().unwrap_or(0);
+        let by_reason = |reason| row(&format!("  {reason}"), count(of_live, reason), count(of_candidate, reason));
+        counts.extend(reasons.into_iter().map(by_reason));
+    }
+    counts.push(row("ns a row", live.ns_a_row, candidate.ns_a_row));
+    write_columns(out, &["", "runs", "candidate"], &counts)?;
     for (what, columns) in [("new columns", &shadow.added), ("columns that go", &shadow.dropped)] {
         if !columns.is_empty() {
             writeln!(out, "{what}: {}", columns.join(", "))?;
@@ -141,7 +144,7 @@ fn difference(out: &mut dyn Write, shadow: &Shadow) -> Result<()> {
         writeln!(out, "\n{} rows have another fate, such as", shadow.other_fate)?;
         examples(out, &shadow.fate_examples)?;
     }
-    if shadow.columns.is_empty() {
+    if shadow.columns.is_empty() && live.kept > 0 && candidate.kept > 0 {
         return writeln!(out, "\nno value differs in rows that both keep");
     }
     for column in &shadow.columns {
@@ -151,16 +154,6 @@ fn difference(out: &mut dyn Write, shadow: &Shadow) -> Result<()> {
         examples(out, &column.examples)?;
     }
     Ok(())
-}
-
-type Reasons = BTreeMap<String, u64>;
-
-fn reasons(out: &mut dyn Write, what: &str, live: &Reasons, candidate: &Reasons) -> Result<()> {
-    let both: BTreeSet<&String> = live.keys().chain(candidate.keys()).collect();
-    let count = |side: &Reasons, reason: &String| side.get(reason).copied().unwrap_or(0).to_string();
-    let row = |reason: &&String| vec![format!("{what}: {reason}"), count(live, reason), count(candidate, reason)];
-    let rows: Vec<Vec<String>> = both.iter().map(row).collect();
-    if rows.is_empty() { Ok(()) } else { write_columns(out, &["", "runs", "candidate"], &rows) }
 }
 
 fn examples(out: &mut dyn Write, examples: &[Example]) -> Result<()> {
@@ -213,4 +206,54 @@ fn write_records(out: &mut dyn Write, records: &BTreeMap<(String, String), (i64,
     let rows: Vec<Vec<String>> = records.iter().map(row).collect();
     writeln!(out, "\nthey stay as they are; to replace them, read these records again:")?;
     write_columns(out, &["source", "partition", "first offset", "last offset"], &rows)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::service::life::{ColumnDifference, Side};
+
+    #[test]
+    fn a_difference_is_shown_by_reason_and_by_column() {
+        let example = |live: &str, candidate: &str| Example { live: live.to_owned(), candidate: candidate.to_owned() };
+        let column = ColumnDifference {
+            column: "host".to_owned(),
+            rows: 1,
+            compared: 8,
+            examples: vec![example("a.example", "A.example")],
+        };
+        let shadow = Shadow {
+            rows: 10,
+            live: Side { kept: 10, ns_a_row: 120, ..Side::default() },
+            candidate: Side { kept: 8, rejected: [("bad_url".to_owned(), 2)].into(), ns_a_row: 90, ..Side::default() },
+            other_fate: 2,
+            fate_examples: vec![example("kept", "rejected: bad_url")],
+            columns: vec![column],
+            added: vec!["port".to_owned()],
+            dropped: vec![],
+        };
+        let mut out = Vec::new();
+        difference(&mut out, &shadow).unwrap();
+        assert_eq!(
+            String::from_utf8(out).unwrap(),
+            "
+on the 10 rows that were seen last:
+           runs  candidate
+rows out   10    8
+rejected   0     2
+  bad_url  0     2
+filtered   0     0
+ns a row   120   90
+new columns: port
+
+2 rows have another fate, such as
+  runs  candidate
+  kept  rejected: bad_url
+
+column host differs in 1 of 8 rows (12.5%), such as
+  runs       candidate
+  a.example  A.example
+"
+        );
+    }
 }

@@ -1,6 +1,7 @@
 //! What the control socket asks of `Changes`.
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use crossbeam_channel::Sender;
@@ -9,7 +10,7 @@ use serde_json::Value;
 use super::changes::{Changes, Waiting};
 use super::{Answer, Ask, By, Captured, Entry, ProposeOutcome, RolledBack, StageState, What};
 use crate::commit::ConfigChange;
-use crate::config::{PluginStage, Stage};
+use crate::config::{PluginStage, Stage, StageKind};
 use crate::dimension::Dimension;
 use crate::error::{Error, ErrorKind, Result};
 use crate::service::assembly::lakes;
@@ -87,7 +88,7 @@ impl Changes {
         let live = self.running(stage)?;
         let (settings, file) = self.find(stage)?;
         let plugin = match plugin {
-            Some(bytes) => self.assembly.load(settings, &bytes)?,
+            Some(bytes) => self.assembly.load(&from_nowhere(settings), &bytes)?,
             None => Arc::clone(&self.live.plugins[stage]),
         };
         let config = match config {
@@ -275,6 +276,15 @@ impl Changes {
         files.sort();
         files
     }
+}
+
+/// The stage as one whose plugin did not come from its file: messages about the bytes do not name it.
+fn from_nowhere(stage: &Stage) -> Stage {
+    let mut stage = stage.clone();
+    if let StageKind::Plugin(plugin) = &mut stage.kind {
+        plugin.file.value = PathBuf::from("the proposed plugin");
+    }
+    stage
 }
 
 fn nothing_waits(stage: &str) -> Error {
