@@ -31,7 +31,7 @@ def main():
         print(problem)
     if problems:
         sys.exit(1)
-    rows = {output: duckdb.sql(f"SELECT count(*) FROM ({rows_of(first / output)})").fetchone()[0] for output in outputs}
+    rows = {output: duckdb.sql(f"SELECT count(*) FROM ({rows_of(first / output)})").fetchall()[0][0] for output in outputs}
     print(f"{len(others) + 1} lakes are the same: {rows}")
 
 
@@ -42,7 +42,7 @@ def differences(output, one, other):
     problems = []
     for left, right in ((one, other), (other, one)):
         duckdb.sql(f"CREATE OR REPLACE TABLE difference AS ({rows_of(left)}) EXCEPT ALL ({rows_of(right)})")
-        count = duckdb.sql("SELECT count(*) FROM difference").fetchone()[0]
+        count = duckdb.sql("SELECT count(*) FROM difference").fetchall()[0][0]
         if count:
             problems.append(f"{output}: {count} rows of {left} are not in {right}, such as")
             problems += [f"    {row}" for row in duckdb.sql(f"FROM difference ORDER BY ALL LIMIT {SHOWN_ROWS}").fetchall()]
@@ -51,7 +51,7 @@ def differences(output, one, other):
 
 def rows_of(folder):
     files = f"read_parquet('{folder}/**/*.parquet', hive_partitioning = false, union_by_name = true)"
-    return f"SELECT COLUMNS(name -> name <> 'digest') FROM {files}"
+    return f"SELECT COLUMNS(lambda name: name <> 'digest') FROM {files}"
 
 
 if __name__ == "__main__":
