@@ -69,6 +69,8 @@ fn the_lakes_are_the_same() {
         let lake = at(&format!("lake-{number}"));
         let mut run = millstream();
         run.current_dir(folder.path()).args(["run", "clicks.toml", "--no-progress", "--until-caught-up"]);
+        // A JavaScript engine takes some 90 MiB before it collects garbage.
+        run.args(["--set", "stage.clean.limits.memory=192 MiB"]);
         run.args(["--set", "source.clicks.file.path=clicks.jsonl", "--set"]).arg(format!("data=state-{number}"));
         run.arg("--set").arg(format!("rejects.file.path={}", lake.join("rejects").display()));
         for output in ["purchases", "views"] {
