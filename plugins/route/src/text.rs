@@ -79,9 +79,11 @@ impl<'a> TextVector<'a> {
     #[inline]
     pub fn select(&self, rows: &[u32], wanted: bool, test: impl Fn(&[u8]) -> bool) -> Vec<u32> {
         if self.texts.slots_are_rows() && self.made.is_none() {
-            return keep(rows, |row| {
-                test(self.texts.slot_bytes(row as usize)) == wanted && !self.texts.is_null(row as usize)
-            });
+            let is_wanted = |row: u32| test(self.texts.slot_bytes(row as usize)) == wanted;
+            return match self.texts.has_nulls() {
+                false => keep(rows, is_wanted),
+                true => keep(rows, |row| !self.texts.is_null(row as usize) && is_wanted(row)),
+            };
         }
         let slots: Vec<bool> = (0..self.texts.slots()).map(|slot| test(self.slot(slot).as_bytes()) == wanted).collect();
         let row = |row: u32| !self.texts.is_null(row as usize) && slots[self.texts.slot_of(row as usize)];
