@@ -7,6 +7,7 @@ use millstream_sdk::prelude::*;
 use millstream_sdk::{Column, LogicalType, Values};
 
 use crate::expression::{Arithmetic, Comparison, Node, Scalar};
+use crate::like::same;
 use crate::text::{TextVector, changed};
 
 /// False. The order of the three makes AND the lesser, OR the greater, and NOT the distance from true.
@@ -17,24 +18,30 @@ pub const NULL: u8 = 1;
 pub const TRUE: u8 = 2;
 
 /// Whether rows are null; none when no row is.
-type Nulls<'a> = Option<Cow<'a, [bool]>>;
+pub type Nulls<'a> = Option<Cow<'a, [bool]>>;
 
 /// The columns of a batch in the few shapes that operators work on.
 pub struct Frame<'a> {
-    rows: usize,
-    columns: Vec<Vector<'a>>,
-    nulls: Vec<Nulls<'a>>,
+    pub(super) rows: usize,
+    pub(super) columns: Vec<Vector<'a>>,
+    /// By column the bitmap of rows that are not null; empty when none is.
+    pub(super) validity: Vec<&'a [u8]>,
 }
 
 /// A value for each row.
 #[derive(Clone)]
-enum Vector<'a> {
+pub enum Vector<'a> {
     /// The same in all rows.
     Constant(Scalar),
+    /// Truths.
     Bool(Cow<'a, [u8]>),
+    /// Integers, days, instants.
     Int(Cow<'a, [i64]>, Nulls<'a>),
+    /// Floats.
     Float(Cow<'a, [f64]>, Nulls<'a>),
+    /// Unscaled decimals.
     Decimal(Cow<'a, [i128]>, Nulls<'a>),
+    /// Text.
     Text(TextVector<'a>),
     /// Of a type that only `IS NULL` looks at.
     Opaque,
@@ -44,17 +51,19 @@ impl<'a> Frame<'a> {
     /// The columns of a batch.
     pub fn load(fields: &[Field], batch: &'a Batch) -> Result<Self, Failure> {
         let rows = batch.rows as usize;
-        let (mut columns, mut nulls) = (Vec::with_capacity(fields.len()), Vec::with_capacity(fields.len()));
+        let (mut columns, mut validities) = (Vec::with_capacity(fields.len()), Vec::with_capacity(fields.len()));
         for (field, column) in fields.iter().zip(&batch.columns) {
             let validity = column.nodes.first().map_or(&[][..], |node| &node.validity);
-            let null: Nulls<'a> = (!validity.is_empty()).then(|| (0..rows).map(|row| !is_set(validity, row)).collect());
-            columns.push(load(field, column, rows, null.clone())?);
-            nulls.push(null);
+            if !validity.is_empty() && validity.len() < rows.div_ceil(8) {
+                return Err(Failure::fatal(format!("column `{}` has too short a validity", field.name)));
+            }
+            columns.push(load(field, column, rows, validity)?);
+            validities.push(validity);
         }
         if columns.len() != fields.len() {
             return Err(Failure::fatal(format!("{} columns came, {} are read", columns.len(), fields.len())));
         }
-        Ok(Self { rows, columns, nulls })
+        Ok(Self { rows, columns, validity: validities })
     }
 
     /// How many rows there are.
@@ -78,7 +87,9 @@ impl<'a> Frame<'a> {
         match node {
             Node::Constant(scalar) => Vector::Constant(scalar.clone()),
             Node::Column(index) => self.columns[*index].borrowed(),
-            Node::IsNullColumn(index) => Vector::Bool(truths(self.nulls[*index].as_deref(), self.rows)),
+            Node::IsNullColumn(index) => {
+                Vector::Bool(truths(nulls(self.validity[*index], self.rows).as_deref(), self.rows))
+            }
             Node::IsNull(inner) => self.is_null(self.evaluate(inner)),
             Node::Is(inner, wanted) => {
                 let wanted = if *wanted { TRUE } else { FALSE };
@@ -152,7 +163,7 @@ impl<'a> Frame<'a> {
                 with(comparison, &values, constant, nulls)
             }
             (Vector::Text(text), Vector::Constant(Scalar::Text(constant))) => match comparison {
-                Comparison::Equal => text.test(rows, |text| text == constant),
+                Comparison::Equal => text.test(rows, |text| same(text.as_bytes(), constant.as_bytes())),
                 comparison => text.test(rows, |text| holds(comparison, text, constant.as_str())),
             },
             (Vector::Int(one, null), Vector::Int(other, also)) => between(comparison, &one, &other, null, also),
@@ -181,11 +192,11 @@ impl<'a> Frame<'a> {
     fn among(&self, value: Vector<'_>, list: &[Scalar], null: bool) -> Vector<'_> {
         let found = match value {
             Vector::Text(text) => {
-                let texts: Vec<&str> = list
+                let texts: Vec<&[u8]> = list
                     .iter()
-                    .filter_map(|item| if let Scalar::Text(text) = item { Some(text.as_str()) } else { None })
+                    .filter_map(|item| if let Scalar::Text(text) = item { Some(text.as_bytes()) } else { None })
                     .collect();
-                text.test(self.rows, |text| texts.contains(&text))
+                text.test(self.rows, |text| texts.iter().any(|one| same(text.as_bytes(), one)))
             }
             Vector::Int(values, nulls) => {
                 let mut numbers: Vec<i64> = list
@@ -279,12 +290,15 @@ impl Vector<'_> {
     }
 }
 
-fn load<'a>(field: &Field, column: &'a Column, rows: usize, nulls: Nulls<'a>) -> Result<Vector<'a>, Failure> {
+fn load<'a>(field: &Field, column: &'a Column, rows: usize, validity: &[u8]) -> Result<Vector<'a>, Failure> {
     fn widened<'a, T: Copy + Into<i64>>(values: &[T]) -> Cow<'a, [i64]> {
         values.iter().map(|value| (*value).into()).collect()
     }
+    if field.logical == LogicalType::Utf8 {
+        return Ok(Vector::Text(TextVector::new(Texts::of(column, rows)?)));
+    }
+    let nulls = nulls(validity, rows);
     let (vector, found) = match (&field.logical, column.nodes.first().map(|node| &node.values)) {
-        (LogicalType::Utf8, _) => (Vector::Text(TextVector::new(Texts::of(column, rows)?)), rows),
         (_, Some(Values::Int8(values))) => (Vector::Int(widened(values), nulls), values.len()),
         (_, Some(Values::Int16(values))) => (Vector::Int(widened(values), nulls), values.len()),
         (_, Some(Values::Int32(values))) => (Vector::Int(widened(values), nulls), values.len()),
@@ -309,6 +323,10 @@ fn load<'a>(field: &Field, column: &'a Column, rows: usize, nulls: Nulls<'a>) ->
     } else {
         Err(Failure::fatal(format!("column `{}` has {found} rows of {rows}", field.name)))
     }
+}
+
+fn nulls(validity: &[u8], rows: usize) -> Nulls<'static> {
+    (!validity.is_empty()).then(|| (0..rows).map(|row| !is_set(validity, row)).collect())
 }
 
 #[inline(always)]
@@ -337,8 +355,9 @@ fn either<'a>(one: Nulls<'a>, other: Nulls<'a>) -> Nulls<'a> {
     }
 }
 
+/// Whether a comparison holds.
 #[inline(always)]
-fn holds<T: PartialOrd + ?Sized>(comparison: Comparison, one: &T, other: &T) -> bool {
+pub fn holds<T: PartialOrd + ?Sized>(comparison: Comparison, one: &T, other: &T) -> bool {
     match comparison {
         Comparison::Equal => one == other,
         Comparison::NotEqual => one != other,

@@ -9,13 +9,14 @@ mod evaluate;
 mod expression;
 mod like;
 mod literal;
+mod select;
 mod sql;
 mod text;
 
 use millstream_sdk::columnwise::Fates;
 use millstream_sdk::prelude::*;
 
-use evaluate::{Frame, TRUE};
+use evaluate::Frame;
 use expression::Node;
 use sql::Reader;
 
@@ -187,17 +188,12 @@ impl RouteStage {
     fn first(&self, frame: &Frame<'_>) -> Patch {
         let rows = frame.rows();
         let mut rule_of_row = vec![NOWHERE; rows];
-        let mut left = rows;
-        for (index, (condition, _)) in self.rules.iter().enumerate() {
-            if left == 0 {
-                break;
-            }
-            let truth = frame.truth(condition);
-            for (rule, truth) in rule_of_row.iter_mut().zip(truth.iter()) {
-                if *truth == TRUE && *rule == NOWHERE {
-                    *rule = index as u16;
-                    left -= 1;
-                }
+        let mut open = frame.all_rows();
+        for (index, (condition, _)) in (0_u16..).zip(&self.rules) {
+            let decided = frame.select(condition, &open);
+            decided.iter().for_each(|row| rule_of_row[*row as usize] = index);
+            if !decided.is_empty() {
+                open.retain(|row| rule_of_row[*row as usize] == NOWHERE);
             }
         }
         let mut fates = Fates::new(rows as u32);
@@ -218,25 +214,27 @@ impl RouteStage {
 
     /// Each row to the outputs of all rules that are true, once to each.
     fn all(&self, frame: &Frame<'_>) -> Patch {
-        let truths: Vec<_> = self.rules.iter().map(|(condition, to)| (frame.truth(condition), to)).collect();
-        let mut fates = Fates::new(frame.rows() as u32);
-        let (mut kept, mut outputs) = (Vec::with_capacity(frame.rows()), Vec::with_capacity(frame.rows()));
-        for row in 0..frame.rows() {
-            let first = outputs.len();
-            for (truth, to) in &truths {
-                if let (TRUE, To::Output(output)) = (truth[row], to)
-                    && !outputs[first..].contains(output)
-                {
+        let rows = frame.all_rows();
+        let mut outputs_of_row: Vec<Vec<u16>> = vec![Vec::new(); frame.rows()];
+        for (condition, to) in &self.rules {
+            let To::Output(output) = to else { continue };
+            for row in frame.select(condition, &rows) {
+                let outputs = &mut outputs_of_row[row as usize];
+                if !outputs.contains(output) {
                     outputs.push(*output);
                 }
             }
-            if outputs.len() == first {
-                match &self.otherwise {
-                    To::Output(output) => outputs.push(*output),
-                    to => leave(&mut fates, row as u32, to),
-                }
+        }
+        let mut fates = Fates::new(frame.rows() as u32);
+        let (mut kept, mut outputs) = (Vec::with_capacity(frame.rows()), Vec::with_capacity(frame.rows()));
+        for (row, mut row_outputs) in (0_u32..).zip(outputs_of_row) {
+            match &self.otherwise {
+                To::Output(output) if row_outputs.is_empty() => row_outputs.push(*output),
+                to if row_outputs.is_empty() => leave(&mut fates, row, to),
+                _ => {}
             }
-            kept.extend(std::iter::repeat_n(row as u32, outputs.len() - first));
+            kept.extend(std::iter::repeat_n(row, row_outputs.len()));
+            outputs.append(&mut row_outputs);
         }
         fates.finish_rows(Some(kept), Vec::new(), outputs)
     }
@@ -246,8 +244,8 @@ impl RouteStage {
 fn leave(fates: &mut Fates, row: u32, to: &To) {
     match to {
         To::Filter(reason) => fates.filter(row, reason),
-        To::Reject(reason) if reason == NO_RULE => fates.reject(row, reason, "no rule is true for the row"),
-        To::Reject(reason) => fates.reject(row, reason, "a rule of the stage rejects the row"),
+        // The reason says it all: it is the rule's own word.
+        To::Reject(reason) => fates.reject(row, reason, ""),
         To::Output(_) => {}
     }
 }

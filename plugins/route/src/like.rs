@@ -58,12 +58,37 @@ impl Pattern {
         Self { shape, exact_case }
     }
 
+    /// Whether [`matches_bytes`](Self::matches_bytes) can tell.
+    pub fn is_of_bytes(&self) -> bool {
+        self.exact_case && matches!(self.shape, Shape::Equals(_) | Shape::Starts(_) | Shape::Ends(_))
+    }
+
+    /// Whether a text's bytes match; only for patterns that are of bytes.
+    #[inline]
+    pub fn matches_bytes(&self, text: &[u8]) -> bool {
+        match &self.shape {
+            Shape::Equals(other) => same(text, other.as_bytes()),
+            Shape::Starts(start) => text.get(..start.len()).is_some_and(|begin| same(begin, start.as_bytes())),
+            Shape::Ends(end) => {
+                let from = text.len().checked_sub(end.len());
+                from.is_some_and(|from| same(&text[from..], end.as_bytes()))
+            }
+            Shape::Contains(_) | Shape::Any(_) => false,
+        }
+    }
+
     /// Whether a text matches.
     #[inline]
     pub fn matches(&self, text: &str) -> bool {
         let is_lower = || text.bytes().all(|byte| byte.is_ascii() && !byte.is_ascii_uppercase());
         if self.exact_case || is_lower() { self.shape.matches(text) } else { self.shape.matches(&text.to_lowercase()) }
     }
+}
+
+/// Whether texts are the same. The constants of rules are short, and for these a loop is quicker than a call.
+#[inline(always)]
+pub fn same(one: &[u8], other: &[u8]) -> bool {
+    one.len() == other.len() && one.iter().zip(other).all(|(one, other)| one == other)
 }
 
 impl Piece {

@@ -15,6 +15,14 @@ pub struct TextVector<'a> {
     made: Option<Vec<Cow<'a, str>>>,
 }
 
+/// Those of some rows for which a test is true.
+#[inline(always)]
+pub fn keep(rows: &[u32], test: impl Fn(u32) -> bool) -> Vec<u32> {
+    let mut kept = Vec::with_capacity(rows.len());
+    kept.extend(rows.iter().copied().filter(|row| test(*row)));
+    kept
+}
+
 impl<'a> TextVector<'a> {
     /// A column as it came.
     pub fn new(texts: Texts<'a>) -> Self {
@@ -65,6 +73,21 @@ impl<'a> TextVector<'a> {
         let slots: Vec<u8> = (0..self.texts.slots()).map(of_slot).collect();
         let of_row = |row: usize| if self.texts.is_null(row) { NULL } else { slots[self.texts.slot_of(row)] };
         (0..rows).map(of_row).collect()
+    }
+
+    /// Of some rows those in which `test`, of a text's bytes, is as `wanted`; null rows are never among them.
+    #[inline]
+    pub fn select(&self, rows: &[u32], wanted: bool, test: impl Fn(&[u8]) -> bool) -> Vec<u32> {
+        if self.texts.slots_are_rows() && self.made.is_none() {
+            let is_wanted = |row: u32| test(self.texts.slot_bytes(row as usize)) == wanted;
+            return match self.texts.has_nulls() {
+                false => keep(rows, is_wanted),
+                true => keep(rows, |row| !self.texts.is_null(row as usize) && is_wanted(row)),
+            };
+        }
+        let slots: Vec<bool> = (0..self.texts.slots()).map(|slot| test(self.slot(slot).as_bytes()) == wanted).collect();
+        let row = |row: u32| !self.texts.is_null(row as usize) && slots[self.texts.slot_of(row as usize)];
+        keep(rows, row)
     }
 
     /// For each row a number of its text; 0 where it is null.
