@@ -13,7 +13,9 @@ pub fn component(name: &'static str) -> &'static [u8] {
 }
 
 fn build(name: &str) -> Vec<u8> {
-    let workspace = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..");
+    // As it is now: what was built in one clone may run in another one that shares its target folder.
+    let package = std::env::var_os("CARGO_MANIFEST_DIR").expect("cargo runs this");
+    let workspace = PathBuf::from(package).join("..");
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| workspace.join("target"), PathBuf::from);
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let output = Command::new(cargo)

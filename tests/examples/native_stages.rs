@@ -22,6 +22,7 @@ use millstream::config::Limits;
 use millstream::contract::{Call, Given, Joined};
 use millstream::plugin::Engine;
 use millstream_sdk::{Batch, Column, Dictionary, Node, Plugin, Values, Varlen, native};
+use millstream_tests::host::repository;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use route_clicks::RouteClicks;
 use serde_json::{Value, json};
@@ -61,8 +62,7 @@ fn measure<P: Plugin>(stage: &str, config: &Value, reads: &[(&str, Vec<String>)]
         columns: reads.iter().map(|(_, texts)| column(Values::Varlen(varlen(texts)))).collect(),
         lookups: lookups.iter().map(Looked::native).collect(),
     };
-    let wasm =
-        Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../examples/clicks/plugins/{stage}/{stage}_clicks.wasm"));
+    let wasm = repository().join(format!("examples/clicks/plugins/{stage}/{stage}_clicks.wasm"));
     let plugin = Engine::new()?.load(&std::fs::read(&wasm)?, &wasm.display().to_string())?;
     let limits = Limits { memory_bytes: 64 << 20, deadline: DEADLINE, rejected: None, trap_calls: 0 };
     let (mut sandboxed, contract) = plugin.instantiate(stage, &config, &Given::default(), &limits)?;

@@ -16,6 +16,7 @@ use millstream::config::Limits;
 use millstream::contract::{Call, Given};
 use millstream::plugin::{Engine, Instance};
 use millstream::schema::{Column, arrow_type};
+use millstream_tests::host::repository;
 use serde_json::{Value, json};
 
 #[global_allocator]
@@ -124,8 +125,7 @@ fn measure(stage: &str, config: &Value, columns: &[(&str, &str, ArrayRef)], outp
     if !wanted.is_empty() && !wanted.iter().any(|wanted| wanted == stage) {
         return Ok(());
     }
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    let ready = root.join(format!("plugins/{stage}/millstream_plugin_{stage}.wasm"));
+    let ready = repository().join(format!("plugins/{stage}/millstream_plugin_{stage}.wasm"));
     let mut ready = Measured::new(&ready, &config.to_string(), &given, columns)?;
     let by_hand = json!({ "stage": stage }).to_string();
     let mut by_hand = Measured::new(&built("hand_written.wasm")?, &by_hand, &given, columns)?;

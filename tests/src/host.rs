@@ -11,9 +11,10 @@ use std::time::{Duration, Instant};
 /// How long a test waits for something that has to happen.
 pub const PATIENCE: Duration = Duration::from_secs(120);
 
-/// The repository.
+/// The repository, as it is now: what was built in one clone may run in another one that shares its target folder.
 pub fn repository() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the repository").to_path_buf()
+    let package = PathBuf::from(std::env::var_os("CARGO_MANIFEST_DIR").expect("cargo runs this"));
+    package.parent().expect("the repository").to_path_buf()
 }
 
 /// A file that cargo built, beside the tests.
