@@ -22,8 +22,10 @@ pub struct GrantedTable {
 
 /// Most keys that a plugin may look up in one call of `process`, for each row of the batch ..
 pub const GET_MANY_KEYS_PER_ROW: u64 = 64;
-/// .. and beside them. A call without a key counts as one with one.
+/// .. and beside them.
 pub const GET_MANY_KEYS_BESIDE: u64 = 4_096;
+/// A call of `get-many` counts as one for at least so many keys: that is what a call by itself costs.
+pub const GET_MANY_KEYS_MIN: u64 = 16;
 
 /// The keys that a call for so many rows may look up.
 pub fn keys_allowed(rows: usize) -> u64 {
@@ -37,8 +39,8 @@ impl Host for State {
         key: Vec<ColumnResult>,
         columns: Vec<String>,
     ) -> wasmtime::Result<Result<Answer, LookupError>> {
-        let keys = key.iter().find_map(rows).unwrap_or(0).max(1);
-        if !self.keys.take(keys as u64) {
+        let keys = key.iter().find_map(rows).unwrap_or(0) as u64;
+        if !self.keys.take(keys.max(GET_MANY_KEYS_MIN)) {
             let limit = self.keys.limit;
             bail!("get-many was asked for more than the {limit} keys that a call of this many rows may look up");
         }
