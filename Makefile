@@ -62,6 +62,7 @@ lint-licences:
 bench: setup-test build plugins
 	@python3 tests/bench/clicks.py
 	@python3 tests/bench/swaps.py
+	@python3 tests/bench/stages.py
 
 MINUTES ?= 30
 fuzz: build

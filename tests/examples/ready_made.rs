@@ -5,7 +5,6 @@
 #![allow(clippy::print_stdout, reason = "a measurement reports to who started it")]
 
 use std::error::Error;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,7 +15,7 @@ use millstream::config::Limits;
 use millstream::contract::{Call, Given};
 use millstream::plugin::{Engine, Instance};
 use millstream::schema::{Column, arrow_type};
-use millstream_tests::host::repository;
+use millstream_tests::host::{component, repository};
 use serde_json::{Value, json};
 
 #[global_allocator]
@@ -126,9 +125,11 @@ fn measure(stage: &str, config: &Value, columns: &[(&str, &str, ArrayRef)], outp
         return Ok(());
     }
     let ready = repository().join(format!("plugins/{stage}/millstream_plugin_{stage}.wasm"));
+    let ready =
+        std::fs::read(&ready).map_err(|error| format!("{}: {error}; `make plugins` makes it", ready.display()))?;
     let mut ready = Measured::new(&ready, &config.to_string(), &given, columns)?;
     let by_hand = json!({ "stage": stage }).to_string();
-    let mut by_hand = Measured::new(&built("hand_written.wasm")?, &by_hand, &given, columns)?;
+    let mut by_hand = Measured::new(&component("hand-written"), &by_hand, &given, columns)?;
     let (mut best_ready, mut best_by_hand) = (f64::INFINITY, f64::INFINITY);
     for _ in 0..STRETCHES {
         best_ready = best_ready.min(ready.stretch()?);
@@ -138,13 +139,6 @@ fn measure(stage: &str, config: &Value, columns: &[(&str, &str, ArrayRef)], outp
     Ok(())
 }
 
-/// A component that cargo built, beside this program.
-fn built(file: &str) -> Result<PathBuf> {
-    let program = std::env::current_exe()?;
-    let target = program.ancestors().nth(3).ok_or("the target folder")?;
-    Ok(target.join("wasm32-wasip2/release").join(file))
-}
-
 struct Measured {
     instance: Instance,
     contract: millstream::contract::Contract,
@@ -152,10 +146,8 @@ struct Measured {
 }
 
 impl Measured {
-    fn new(wasm: &Path, config: &str, given: &Given, columns: &[(&str, &str, ArrayRef)]) -> Result<Self> {
-        let bytes =
-            std::fs::read(wasm).map_err(|error| format!("{}: {error}; `make plugins` makes it", wasm.display()))?;
-        let plugin = Engine::new()?.load(&bytes, &wasm.display().to_string())?;
+    fn new(component: &[u8], config: &str, given: &Given, columns: &[(&str, &str, ArrayRef)]) -> Result<Self> {
+        let plugin = Engine::new()?.load(component, "the component")?;
         let limits = Limits { memory_bytes: 64 << 20, deadline: DEADLINE, rejected: None, trap_calls: 0 };
         let (instance, contract) = plugin.instantiate("measured", config, given, &limits)?;
         let mut read = Vec::with_capacity(contract.reads.len());

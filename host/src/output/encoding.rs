@@ -1,7 +1,7 @@
 //! How columns are encoded in Parquet: a dictionary only where it pays, and the cheapest encoding that every common
 //! reader knows elsewhere. Chosen for each file by the first rows that it gets.
 //!
-//! Measured by `cargo bench --bench parquet` (docs/outputs.md has the table): the default properties cost about half as
+//! Measured by `cargo bench --bench parquet`, which prints the table: the default properties cost about half as
 //! much again, most of it for dictionaries that fill up and are given up, and for page-level statistics.
 
 use std::hash::BuildHasher;

@@ -136,8 +136,8 @@ impl ClientLog {
 
     /// An error of a client as a whole. librdkafka goes on trying by itself.
     pub fn error(&self, error: &KafkaError, reason: &str) {
-        if error.rdkafka_error_code() == Some(RDKafkaErrorCode::NoOffset) {
-            // A group that has committed nothing yet: `start` says where to begin.
+        // A group that has committed nothing yet: `start` says where to begin. The code is that of lost offsets too.
+        if reason.starts_with(NOTHING_COMMITTED) {
             tracing::debug!(owner = %self.owner, reason, "Kafka client");
             return;
         }
@@ -161,6 +161,9 @@ impl ClientLog {
         may
     }
 }
+
+/// How librdkafka begins to say that a group has no offset (`rd_kafka_offset_query_tmr_cb` and its neighbours).
+const NOTHING_COMMITTED: &str = "no previously committed offset available";
 
 /// The context of a client that only reads.
 pub(super) struct Context {
