@@ -28,3 +28,5 @@ mod ready_made;
 mod recovery;
 #[path = "e2e/sources.rs"]
 mod sources;
+#[path = "e2e/topics.rs"]
+mod topics;

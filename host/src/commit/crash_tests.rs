@@ -3,7 +3,8 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use arrow::array::{AsArray, BinaryArray};
@@ -11,7 +12,7 @@ use arrow::datatypes::Int64Type;
 use millstream_sdk::LogicalType;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
-use super::{Epochs, Host, PlanStamp, Settings, Step};
+use super::{CommitRecord, Epochs, Host, PlanStamp, Settings, Step, Transaction};
 use crate::clock::{Clock, ManualClock};
 use crate::config::{
     BatchSettings, ColumnFrom, Compression, Format, Located, OutputKind, ParquetOutput, PartitionBy,
@@ -19,7 +20,7 @@ use crate::config::{
 };
 use crate::decode::Decoder;
 use crate::disk::{Disk, MemoryDisk};
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::output::{Combine, Opening, REJECTS, RejectSink, Sink, Staged, Token, reject_settings, settle};
 use crate::pipeline::{Counts, Ending, Parts, Share, Worker};
 use crate::plan::{Place, Plan, PlannedOutput, PlannedSource};
@@ -167,8 +168,57 @@ fn combines(opening: &Opening) -> BTreeMap<String, Combine> {
     settings.into_iter().map(|(name, settings)| (name.to_owned(), Combine::new(name, &settings, opening))).collect()
 }
 
+/// Stands for Kafka: what transactions made true, whatever becomes of the machine.
+#[derive(Default)]
+struct MemoryTopic {
+    committed: Mutex<Vec<CommitRecord>>,
+    asked: AtomicU64,
+    /// This request for a commit gets no answer; and whether it is made.
+    silent: Option<(u64, bool)>,
+}
+
+impl MemoryTopic {
+    /// Each epoch is there once, and together they have all rows.
+    fn check(&self, counts: &Counts, what: &str) {
+        let committed = self.committed.lock().unwrap();
+        let epochs: Vec<u64> = committed.iter().map(|record| record.epoch).collect();
+        assert_eq!(epochs, (1..=epochs.len() as u64).collect::<Vec<_>>(), "{what}: each epoch once");
+        let rows: u64 = committed.iter().map(|record| record.counts.total_out()).sum();
+        assert_eq!(rows, counts.total_out(), "{what}: rows in the topic");
+    }
+}
+
+/// One life's side of it.
+struct MemoryTransaction {
+    topic: Arc<MemoryTopic>,
+    last: Option<CommitRecord>,
+}
+
+impl Transaction for MemoryTransaction {
+    fn last(&self) -> Option<&CommitRecord> {
+        self.last.as_ref()
+    }
+
+    fn commit(&self, record: &CommitRecord) -> Result<()> {
+        let asked = self.topic.asked.fetch_add(1, Ordering::Relaxed) + 1;
+        let silent = self.topic.silent.filter(|(request, _)| *request == asked);
+        if silent.is_none_or(|(_, is_made)| is_made) {
+            self.topic.committed.lock().unwrap().push(record.clone());
+        }
+        match silent {
+            None => Ok(()),
+            Some(_) => Err(Error::new(ErrorKind::Unavailable, "no answer")),
+        }
+    }
+}
+
 /// One life of the host: recovers and runs to the end of the input, or until the disk fails.
 fn live(disk: &Arc<MemoryDisk>, incarnation: u64) -> Result<Counts> {
+    live_with(disk, incarnation, None)
+}
+
+/// The same, with rows that go to a topic.
+fn live_with(disk: &Arc<MemoryDisk>, incarnation: u64, topic: Option<&Arc<MemoryTopic>>) -> Result<Counts> {
     let clock: Arc<ManualClock> = Arc::new(ManualClock::new(1_000_000));
     let host = Host { id: "0badcafe".to_owned(), incarnation };
     let shared: Arc<dyn Disk> = disk.clone();
@@ -179,6 +229,10 @@ fn live(disk: &Arc<MemoryDisk>, incarnation: u64) -> Result<Counts> {
         folder: PathBuf::from("/data"),
         host: host.clone(),
         lakes: BTreeMap::from([("rows".to_owned(), lake()), (REJECTS.to_owned(), PathBuf::from("/lake/rejects"))]),
+        transaction: topic.map(|topic| {
+            let last = topic.committed.lock().unwrap().last().cloned();
+            Arc::new(MemoryTransaction { topic: Arc::clone(topic), last }) as Arc<dyn Transaction>
+        }),
         reached: Box::new(|_: Step, _| {}),
     };
     let (mut epochs, recovered) = Epochs::open(settings)?;
@@ -189,6 +243,7 @@ fn live(disk: &Arc<MemoryDisk>, incarnation: u64) -> Result<Counts> {
         memory_bytes: 1 << 20,
         footer: Vec::new(),
         disk: Arc::clone(&shared),
+        transactions: None,
     };
     if recovered.outputs.values().any(Token::is_waiting) {
         let mut tokens = BTreeMap::new();
@@ -286,6 +341,40 @@ fn a_crash_at_any_operation_loses_and_doubles_nothing() {
         disk.crash(operation);
         let counts = live(&disk, 2).unwrap_or_else(|error| panic!("{what}: {error}"));
         check(&disk, &counts, &what);
+    }
+}
+
+#[test]
+fn with_a_topic_a_crash_at_any_operation_loses_and_doubles_nothing() {
+    let whole = Arc::new(MemoryDisk::new());
+    live_with(&whole, 1, Some(&Arc::default())).unwrap();
+    for operation in 1..=whole.operations() {
+        let (disk, topic) = (Arc::new(MemoryDisk::new()), Arc::<MemoryTopic>::default());
+        disk.crash_at(operation);
+        let what = format!("crash at operation {operation}");
+        let died = live_with(&disk, 1, Some(&topic));
+        assert!(died.is_err() || !disk.has_crashed(), "{what}: a life goes on behind a crash");
+        disk.crash(operation);
+        let counts = live_with(&disk, 2, Some(&topic)).unwrap_or_else(|error| panic!("{what}: {error}"));
+        check(&disk, &counts, &what);
+        topic.check(&counts, &what);
+    }
+}
+
+#[test]
+fn a_commit_without_an_answer_is_found_out_by_the_next_life() {
+    let whole = Arc::<MemoryTopic>::default();
+    live_with(&Arc::new(MemoryDisk::new()), 1, Some(&whole)).unwrap();
+    let requests = whole.asked.load(Ordering::Relaxed);
+    assert!(requests > 3, "several epochs");
+    for (request, is_made) in (1..=requests).flat_map(|request| [(request, false), (request, true)]) {
+        let topic = Arc::new(MemoryTopic { silent: Some((request, is_made)), ..MemoryTopic::default() });
+        let disk = Arc::new(MemoryDisk::new());
+        let what = format!("request {request}, made: {is_made}");
+        assert!(live_with(&disk, 1, Some(&topic)).is_err(), "{what}: the life ends");
+        let counts = live_with(&disk, 1, Some(&topic)).unwrap_or_else(|error| panic!("{what}: {error}"));
+        check(&disk, &counts, &what);
+        topic.check(&counts, &what);
     }
 }
 

@@ -19,6 +19,8 @@ use crate::source::Positions;
 pub enum Step {
     /// All outputs are staged and synced.
     Prepared,
+    /// With topics that get each row once: rows, record and offsets are true in Kafka.
+    Transacted,
     /// The record is in the log, not synced.
     Written,
     /// The log is synced: the epoch is true.
@@ -33,13 +35,21 @@ pub enum Step {
 
 impl Step {
     /// Every step, in order.
-    pub const ALL: [Self; 6] =
-        [Self::Prepared, Self::Written, Self::Committed, Self::Published, Self::Manifested, Self::Finished];
+    pub const ALL: [Self; 7] = [
+        Self::Prepared,
+        Self::Transacted,
+        Self::Written,
+        Self::Committed,
+        Self::Published,
+        Self::Manifested,
+        Self::Finished,
+    ];
 
     /// The step's name in logs and on the command line.
     pub fn name(self) -> &'static str {
         match self {
             Self::Prepared => "prepared",
+            Self::Transacted => "transacted",
             Self::Written => "written",
             Self::Committed => "committed",
             Self::Published => "published",
@@ -47,6 +57,16 @@ impl Step {
             Self::Finished => "finished",
         }
     }
+}
+
+/// Where an epoch's rows in topics become true, together with its record.
+pub trait Transaction: Send + Sync {
+    /// The host's last record that was made true so.
+    fn last(&self) -> Option<&CommitRecord>;
+
+    /// Makes true what was sent since the commit before, and the record. On an error nobody knows whether it did: the
+    /// next start, which reads `last`, does.
+    fn commit(&self, record: &CommitRecord) -> Result<()>;
 }
 
 /// What epochs are committed with.
@@ -61,6 +81,8 @@ pub struct Settings {
     pub host: Host,
     /// By output (rejects among them) the folder of its Parquet files.
     pub lakes: BTreeMap<String, PathBuf>,
+    /// For rows that reach topics exactly once; none without.
+    pub transaction: Option<Arc<dyn Transaction>>,
     /// Called behind each step of each epoch: tests kill the process there.
     pub reached: Box<dyn Fn(Step, u64) + Send>,
 }
@@ -90,9 +112,12 @@ pub struct Epochs {
 impl Epochs {
     /// Reads the log, publishes what was committed and not finished, and deletes what no commit names.
     pub fn open(settings: Settings) -> Result<(Self, Recovered)> {
-        let (log, last) = CommitLog::open(Arc::clone(&settings.disk), &settings.folder)?;
+        let (log, mut last) = CommitLog::open(Arc::clone(&settings.disk), &settings.folder)?;
         let mut epochs = Self { settings, log, last: None };
         let mut recovered = Recovered::default();
+        if let Some(record) = epochs.transacted(last.as_ref())? {
+            last = Some(Last { record, finished: false });
+        }
         if let Some(Last { record, finished }) = last {
             epochs.check(&record)?;
             if !finished {
@@ -116,6 +141,25 @@ impl Epochs {
             "recovery: done"
         );
         Ok((epochs, recovered))
+    }
+
+    /// The record of a transaction that was committed and that the log does not have yet: it is written down now.
+    fn transacted(&mut self, logged: Option<&Last>) -> Result<Option<CommitRecord>> {
+        let Some(record) = self.settings.transaction.as_ref().and_then(|transaction| transaction.last()).cloned()
+        else {
+            return Ok(None);
+        };
+        if logged.is_some_and(|last| last.record.epoch >= record.epoch) {
+            return Ok(None);
+        }
+        self.check(&record)?;
+        tracing::info!(
+            epoch = record.epoch,
+            "recovery: a transaction was committed that the log does not have: writing it down"
+        );
+        self.log.write(&record)?;
+        self.log.commit()?;
+        Ok(Some(record))
     }
 
     fn check(&self, record: &CommitRecord) -> Result<()> {
@@ -171,6 +215,10 @@ impl Epochs {
         let epoch = record.epoch;
         let reached = |epochs: &Self, step| (epochs.settings.reached)(step, epoch);
         reached(self, Step::Prepared);
+        if let Some(transaction) = &self.settings.transaction {
+            transaction.commit(&record)?;
+        }
+        reached(self, Step::Transacted);
         self.log.write(&record)?;
         reached(self, Step::Written);
         self.log.commit()?;

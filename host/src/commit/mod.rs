@@ -6,6 +6,7 @@
 //! | step | what it does | a crash right behind it leaves | what the next start does |
 //! |---|---|---|---|
 //! | prepared | outputs are staged and synced | staged files that no record names | deletes them, reads from the last commit's positions |
+//! | transacted | with topics that get each row once: the transaction is committed, see `kafka` | a record in the commit topic that is ahead of the log | writes it into the log, publishes its files |
 //! | written | the record is in the log, not synced | a record that is whole, or torn | whole: as committed; torn: cuts it off, then as prepared |
 //! | committed | the log is synced | staged files that the record names | publishes them |
 //! | published | files have their final names, folders are synced | all files, no manifest | publishes again: a file that has its name already is done |
@@ -20,9 +21,11 @@
 mod crash_tests;
 mod epochs;
 mod folder;
+mod kafka;
 mod log;
 mod record;
 
-pub use epochs::{Epochs, Recovered, Settings, Step, staging_folder};
+pub use epochs::{Epochs, Recovered, Settings, Step, Transaction, staging_folder};
 pub use folder::{DataFolder, Host};
+pub use kafka::{Fenced, GroupOffsets, Transactions};
 pub use record::{CommitRecord, ConfigChange, PlanStamp};

@@ -43,12 +43,12 @@ pub(super) const PARQUET: Section =
     Section { path: "output.NAME.parquet", keys: &["path", "partition", "target_file", "max_age", "compression"] };
 pub(super) const OUTPUT_KAFKA: Section = Section {
     path: "output.NAME.kafka",
-    keys: &["brokers", "topic", "key", "format", "properties_file", "properties"],
+    keys: &["brokers", "topic", "key", "format", "delivery", "properties_file", "properties"],
 };
 pub(super) const REJECTS: Section = Section { path: "rejects", keys: &["file", "kafka"] };
 pub(super) const REJECTS_FILE: Section = Section { path: "rejects.file", keys: &["path"] };
 pub(super) const REJECTS_KAFKA: Section =
-    Section { path: "rejects.kafka", keys: &["brokers", "topic", "properties_file", "properties"] };
+    Section { path: "rejects.kafka", keys: &["brokers", "topic", "delivery", "properties_file", "properties"] };
 
 /// All of them.
 pub(super) const SECTIONS: [&Section; 21] = [

@@ -10,8 +10,8 @@ use super::keys::{Field, Keys, OUTPUT, OUTPUT_KAFKA, PARQUET, REJECTS, REJECTS_F
 use super::problem::Problem;
 use super::reader::{Reader, text_of};
 use super::{
-    Compression, KafkaOutput, Located, Output, OutputKind, ParquetOutput, PartitionBy, PartitionTransform, Rejects,
-    kafka, units,
+    Compression, Delivery, KafkaOutput, Located, Output, OutputKind, ParquetOutput, PartitionBy, PartitionTransform,
+    Rejects, kafka, units,
 };
 
 const TARGET_FILE_BYTES: RangeInclusive<u64> = 4 << 10..=16 << 30;
@@ -110,10 +110,16 @@ fn topic(reader: &mut Reader<'_>, field: &Field<'_>) -> Option<KafkaOutput> {
     let topic = kafka::topic(reader, &mut keys);
     let key = keys.optional(reader, "key", None, |reader, field| reader.string(field, "\"user_id\"").map(Some));
     let format = keys.optional(reader, "format", (), |reader, field| reader.word(field, &[("json", ())]));
+    let delivery = delivery(reader, &mut keys);
     let properties = kafka::properties(reader, &mut keys);
     keys.finish(reader);
     format?;
-    Some(KafkaOutput { brokers: brokers?, topic: topic?, key: key?, properties: properties? })
+    Some(KafkaOutput { brokers: brokers?, topic: topic?, key: key?, delivery: delivery?, properties: properties? })
+}
+
+fn delivery(reader: &mut Reader<'_>, keys: &mut Keys<'_>) -> Option<Delivery> {
+    let words = [("exactly_once", Delivery::ExactlyOnce), ("at_least_once", Delivery::AtLeastOnce)];
+    keys.optional(reader, "delivery", Delivery::default(), |reader, field| reader.word(field, &words))
 }
 
 /// `[rejects]`; files below the data folder when it is not there.
@@ -145,7 +151,8 @@ fn rejects_topic(reader: &mut Reader<'_>, field: &Field<'_>) -> Option<KafkaOutp
     let mut keys = Keys::of(reader, field, &REJECTS_KAFKA, example)?;
     let brokers = kafka::brokers(reader, &mut keys);
     let topic = kafka::topic(reader, &mut keys);
+    let delivery = delivery(reader, &mut keys);
     let properties = kafka::properties(reader, &mut keys);
     keys.finish(reader);
-    Some(KafkaOutput { brokers: brokers?, topic: topic?, key: None, properties: properties? })
+    Some(KafkaOutput { brokers: brokers?, topic: topic?, key: None, delivery: delivery?, properties: properties? })
 }

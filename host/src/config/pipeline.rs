@@ -48,6 +48,21 @@ pub struct Pipeline {
     pub rejects: Rejects,
 }
 
+impl Pipeline {
+    /// The topics that rows go to, with the output's name; rejects among them under `rejects`.
+    pub fn topics(&self) -> impl Iterator<Item = (&str, &KafkaOutput)> {
+        let outputs = self.outputs.iter().filter_map(|output| match &output.kind {
+            OutputKind::Kafka(topic) => Some((output.name.value.as_str(), topic)),
+            OutputKind::Parquet(_) => None,
+        });
+        let rejects = match &self.rejects {
+            Rejects::Kafka(topic) => Some(("rejects", topic)),
+            Rejects::File { .. } => None,
+        };
+        outputs.chain(rejects)
+    }
+}
+
 /// `[epoch]`
 #[derive(Clone, Debug)]
 pub struct EpochSettings {
@@ -413,8 +428,20 @@ pub struct KafkaOutput {
     pub topic: Located<String>,
     /// `key`: the column whose text is the record's key.
     pub key: Option<Located<String>>,
+    /// `delivery`; by default exactly once.
+    pub delivery: Delivery,
     /// librdkafka's own settings.
     pub properties: BTreeMap<String, String>,
+}
+
+/// How often a row reaches a topic.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Delivery {
+    /// `exactly_once`: rows are in the transaction that the epoch's commit ends.
+    #[default]
+    ExactlyOnce,
+    /// `at_least_once`: rows of an epoch that failed come again.
+    AtLeastOnce,
 }
 
 /// `[rejects]`

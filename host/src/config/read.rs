@@ -13,8 +13,8 @@ use super::keys::{BATCH, EPOCH, Field, Keys};
 use super::problem::{Problem, Problems, suggestion};
 use super::reader::{Reader, text_of};
 use super::{
-    BatchSettings, Dimension, EpochSettings, Located, Output, OutputKind, Pipeline, Rejects, Source, SourceKind, Stage,
-    output, set, source, stage,
+    BatchSettings, Delivery, Dimension, EpochSettings, KafkaOutput, Located, Output, OutputKind, Pipeline, Rejects,
+    Source, SourceKind, Stage, output, set, source, stage,
 };
 
 const INTERVAL: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(600);
@@ -302,6 +302,39 @@ fn check_tables(reader: &mut Reader<'_>, root: &Table) {
     }
 }
 
+/// No topic is read and written, and one transaction holds all rows that reach topics exactly once.
+fn check_topics(reader: &mut Reader<'_>, sources: &[Option<Source>], topics: &[(String, &KafkaOutput)]) {
+    for (who, topic) in topics {
+        let reads = sources.iter().flatten().find(|source| {
+            matches!(&source.kind, SourceKind::Kafka(kafka)
+                if kafka.topic.value == topic.topic.value && kafka.brokers.value == topic.brokers.value)
+        });
+        if let Some(source) = reads {
+            let message = format!("{who} writes to the topic that source \"{}\" reads", source.name.value);
+            let problem = Problem::error(message).at(&topic.topic.span, "rows would go round for ever");
+            reader.problems.push(problem.help("write to another topic"));
+        }
+    }
+    let mut exactly_once = topics.iter().filter(|(_, topic)| topic.delivery == Delivery::ExactlyOnce);
+    let Some((first, with)) = exactly_once.next() else { return };
+    for (who, topic) in exactly_once {
+        let other = if topic.brokers.value != with.brokers.value {
+            "brokers"
+        } else if topic.properties != with.properties {
+            "properties"
+        } else {
+            continue;
+        };
+        let problem = Problem::error(format!("{who} has other {other} than {first}"))
+            .at(&topic.brokers.span, "one transaction cannot hold both")
+            .at(&with.brokers.span, "the first is here")
+            .help(format!(
+                "give both the same {other}, or let one deliver `at_least_once`: delivery = \"at_least_once\""
+            ));
+        reader.problems.push(problem);
+    }
+}
+
 /// Two outputs never share a folder (their files would be taken for each other's), and no topic is read and written.
 fn check_places(
     reader: &mut Reader<'_>,
@@ -310,30 +343,21 @@ fn check_places(
     rejects: Option<&Rejects>,
 ) {
     let mut folders: Vec<(String, &Path, std::ops::Range<usize>)> = Vec::new();
+    let mut topics: Vec<(String, &KafkaOutput)> = Vec::new();
     for output in outputs.iter().flatten() {
         match &output.kind {
             OutputKind::Parquet(parquet) => {
                 folders.push((format!("output \"{}\"", output.name.value), &parquet.path, output.name.span.clone()));
             }
-            OutputKind::Kafka(topic) => {
-                let reads = sources.iter().flatten().find(|source| {
-                    matches!(&source.kind, SourceKind::Kafka(kafka)
-                        if kafka.topic.value == topic.topic.value && kafka.brokers.value == topic.brokers.value)
-                });
-                if let Some(source) = reads {
-                    let message = format!(
-                        "output \"{}\" writes to the topic that source \"{}\" reads",
-                        output.name.value, source.name.value
-                    );
-                    let problem = Problem::error(message).at(&topic.topic.span, "rows would go round for ever");
-                    reader.problems.push(problem.help("write to another topic"));
-                }
-            }
+            OutputKind::Kafka(topic) => topics.push((format!("output \"{}\"", output.name.value), topic)),
         }
     }
-    if let Some(Rejects::File { path }) = rejects {
-        folders.push(("the rejects".to_owned(), path, 0..0));
+    match rejects {
+        Some(Rejects::File { path }) => folders.push(("the rejects".to_owned(), path, 0..0)),
+        Some(Rejects::Kafka(topic)) => topics.push(("[rejects]".to_owned(), topic)),
+        None => {}
     }
+    check_topics(reader, sources, &topics);
     for (index, (who, path, span)) in folders.iter().enumerate() {
         let clash = folders[..index].iter().find(|(_, other, _)| path.starts_with(other) || other.starts_with(path));
         if let Some((other, _, other_span)) = clash {

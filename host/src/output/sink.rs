@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::kafka::KafkaWriter;
 use super::reject::{RefusedBy, reject_columns, reject_json, reject_records, reject_rows, reject_settings};
 use super::{Closing, Limits, ParquetWriter, Place, Prepared, ReadRange, StagedFile, merge_tails, obsolete};
-use crate::commit::Host;
+use crate::commit::{Host, Transactions};
 use crate::config::{OutputKind, ParquetOutput, Pipeline, Rejects};
 use crate::disk::Disk;
 use crate::error::Result;
@@ -43,6 +43,8 @@ pub struct Opening {
     pub footer: Vec<(String, String)>,
     /// Where files go.
     pub disk: Arc<dyn Disk>,
+    /// The host's, when a topic gets each row once.
+    pub transactions: Option<Arc<Transactions>>,
 }
 
 impl Opening {
@@ -93,7 +95,8 @@ impl Sink {
                 Ok(Self::Parquet(Box::new(writer)))
             }
             OutputKind::Kafka(settings) => {
-                let writer = Box::new(KafkaWriter::new(&planned.name, settings, &planned.columns)?);
+                let transactions = opening.transactions.as_ref();
+                let writer = Box::new(KafkaWriter::new(&planned.name, settings, &planned.columns, transactions)?);
                 Ok(Self::Kafka { writer, told_rows: 0 })
             }
         }

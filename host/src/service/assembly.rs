@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use crate::clock::Clock;
-use crate::commit::{Host, PlanStamp};
-use crate::config::{OutputKind, Pipeline, Problems, Rejects, Stage, StageKind};
+use crate::commit::{Fenced, Host, PlanStamp, Transactions};
+use crate::config::{Delivery, OutputKind, Pipeline, Problems, Rejects, Stage, StageKind};
 use crate::contract::{Contract, Given, Table};
 use crate::decode::Decoder;
 use crate::digest::digest;
@@ -42,6 +43,10 @@ pub struct Assembly {
     pub taps: Taps,
     /// What became of the plugins so far.
     pub history: History,
+    /// Those of the run, for topics that get each row once.
+    pub transactions: Mutex<Option<Arc<Transactions>>>,
+    /// How often they were fenced.
+    pub fenced: Fenced,
 }
 
 impl Assembly {
@@ -84,7 +89,30 @@ impl Assembly {
             memory_bytes: self.pipeline.epoch.memory_bytes / sinks,
             footer: footer_entries(&self.pipeline.name, &self.host, stamp),
             disk: Arc::clone(&self.disk),
+            transactions: self.transactions(),
         }
+    }
+
+    /// Opens the transactions of a run, if a topic gets each row once; ends what a run before left open.
+    pub fn open_transactions(&self) -> Result<Option<Arc<Transactions>>> {
+        let pipeline = &self.pipeline;
+        let settings = pipeline.topics().find(|(_, topic)| topic.delivery == Delivery::ExactlyOnce);
+        let probations = plugin_stages(pipeline).map(|(_, plugin)| plugin.swap.probation);
+        let longest = probations.fold(pipeline.epoch.interval, Duration::max);
+        let transactions = settings
+            .map(|(_, settings)| Transactions::open(&pipeline.name, &self.host, settings, longest, &self.fenced))
+            .transpose()?;
+        self.transactions.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&transactions);
+        Ok(transactions)
+    }
+
+    /// The run is over: what is open is aborted when the last of its outputs is gone.
+    pub fn close_transactions(&self) {
+        *self.transactions.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    fn transactions(&self) -> Option<Arc<Transactions>> {
+        self.transactions.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// How the workers' files of each Parquet output become one token.

@@ -4,8 +4,8 @@
 //! crash, an aborted epoch and a lost broker all take this one way.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
@@ -23,12 +23,12 @@ use super::store::PluginStore;
 use super::summary::{Summary, Tally};
 use super::threads::{self, Start};
 use crate::clock::{Clock, SystemClock};
-use crate::commit::{DataFolder, Epochs, PlanStamp, Recovered, Settings, Step};
-use crate::config::{OutputKind, Pipeline, Problems, Rejects};
+use crate::commit::{DataFolder, Epochs, Fenced, PlanStamp, Recovered, Settings, Step, Transaction, Transactions};
+use crate::config::{Delivery, Pipeline, Problems};
 use crate::dimension::Dimension;
 use crate::disk::{Disk, RealDisk};
 use crate::error::{Error, ErrorKind, Result};
-use crate::output::{REJECTS, Token, settle};
+use crate::output::{Token, settle};
 use crate::pipeline::{Counts, Phases, Taps, Worker};
 use crate::plan::Plan;
 use crate::plugin::Engine;
@@ -98,6 +98,8 @@ pub fn run(pipeline: Pipeline, settings: &RunSettings, stop: &Receiver<()>) -> R
         history: History::open(&folder.path, Arc::clone(&clock))?,
         clock,
         taps: Taps::default(),
+        transactions: Mutex::default(),
+        fenced: Fenced::default(),
     });
     warn_of_topics(&assembly.pipeline);
     let (asking, questions) = bounded(WAITING_QUESTIONS);
@@ -110,6 +112,7 @@ pub fn run(pipeline: Pipeline, settings: &RunSettings, stop: &Receiver<()>) -> R
     loop {
         let committed = tally.epochs();
         let ended = life.run(&mut tally);
+        assembly.close_transactions();
         if stopped.load(Ordering::Relaxed) && !matches!(ended, Err(Failure::Problems(_))) {
             if let Err(Failure::Error(error)) = &ended {
                 tracing::warn!(%error, "the last epoch is not committed: its rows are read again at the next start");
@@ -146,15 +149,7 @@ fn take_back(assembly: &Assembly, changes: &[Change], why: &str) {
 
 /// Says which outputs may get a row twice.
 fn warn_of_topics(pipeline: &Pipeline) {
-    let outputs = pipeline.outputs.iter().filter_map(|output| match &output.kind {
-        OutputKind::Kafka(topic) => Some((output.name.value.as_str(), topic)),
-        OutputKind::Parquet(_) => None,
-    });
-    let rejects = match &pipeline.rejects {
-        Rejects::Kafka(topic) => Some((REJECTS, topic)),
-        Rejects::File { .. } => None,
-    };
-    for (output, settings) in outputs.chain(rejects) {
+    for (output, settings) in pipeline.topics().filter(|(_, topic)| topic.delivery == Delivery::AtLeastOnce) {
         let topic = &settings.topic.value;
         tracing::warn!(
             output,
@@ -184,13 +179,19 @@ impl OneLife<'_> {
         let pipeline = &assembly.pipeline;
         // Before the plugins are read: a file that changes from here on is seen.
         let watch = if settings.mode == Mode::Follow { Watch::start(assembly)? } else { None };
-        let (mut epochs, recovered) = Epochs::open(commit_settings(assembly, settings))?;
+        let transactions = assembly.open_transactions()?;
+        let (mut epochs, recovered) = Epochs::open(commit_settings(assembly, settings, transactions.clone()))?;
         let (plan, logic) = choose(assembly, recovered.plan.as_ref())?;
         let (plan, stamp) = number_plan(assembly, plan, &logic, &recovered);
         settle_spool(assembly, &mut epochs, &recovered, tally)?;
         let positions = epochs.last().map(|last| last.positions.clone()).unwrap_or_default();
         let sources = Arc::new(Sources::open(pipeline, &assembly.host, &positions, settings.mode == Mode::Follow)?);
         note_start(assembly, &logic, &stamp, epochs.next_epoch());
+        if let Some(transactions) = &transactions {
+            let (sources, brokers) = (Arc::clone(&sources), transactions.brokers().to_owned());
+            transactions.set_groups(move |positions| sources.group_offsets(&brokers, positions));
+        }
+        let brokers = transactions.map(|transactions| transactions.brokers().to_owned());
 
         let combines = assembly.combines(&stamp);
         let progress = Progress::start(settings.progress, Arc::clone(&sources), tally.rows());
@@ -205,7 +206,7 @@ impl OneLife<'_> {
         let stopping = stop_on(self.stop.clone(), Arc::clone(self.stopped), ask)?;
 
         tracing::info!(plan = stamp.number, workers = pipeline.workers, "running");
-        let mut observer = Committed { assembly, sources: &sources, tally, read: Positions::new() };
+        let mut observer = Committed { assembly, sources: &sources, brokers, tally, read: Positions::new() };
         let mut coordinator = Coordinator {
             at_end: vec![false; workers.len()],
             workers,
@@ -241,7 +242,7 @@ fn note_start(assembly: &Assembly, logic: &Logic, stamp: &PlanStamp, epoch: u64)
     }
 }
 
-fn commit_settings(assembly: &Assembly, settings: &RunSettings) -> Settings {
+fn commit_settings(assembly: &Assembly, settings: &RunSettings, transactions: Option<Arc<Transactions>>) -> Settings {
     let kill_at = settings.kill_at;
     Settings {
         disk: Arc::clone(&assembly.disk),
@@ -249,6 +250,7 @@ fn commit_settings(assembly: &Assembly, settings: &RunSettings) -> Settings {
         folder: assembly.pipeline.data.clone(),
         host: assembly.host.clone(),
         lakes: lakes(&assembly.pipeline),
+        transaction: transactions.map(|transactions| transactions as Arc<dyn Transaction>),
         reached: Box::new(move |step, epoch| {
             if kill_at == Some((step, epoch)) {
                 kill_this_process();
@@ -368,6 +370,8 @@ fn stop_on(stop: Receiver<()>, stopped: Arc<AtomicBool>, ask: Sender<Request>) -
 struct Committed<'a> {
     assembly: &'a Assembly,
     sources: &'a Sources,
+    /// Those of the transactions.
+    brokers: Option<String>,
     tally: &'a mut Tally,
     read: Positions,
 }
@@ -390,7 +394,7 @@ impl Observer for Committed<'_> {
         );
         if ended.record.positions != self.read {
             self.read.clone_from(&ended.record.positions);
-            self.sources.committed(&self.read)?;
+            self.sources.committed(&self.read, self.brokers.as_deref())?;
         }
         Ok(())
     }

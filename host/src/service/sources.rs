@@ -1,6 +1,6 @@
 //! All sources of a pipeline, opened at the committed positions and dealt out to the workers.
 
-use crate::commit::Host;
+use crate::commit::{GroupOffsets, Host};
 use crate::config::{ColumnFrom, Pipeline, SourceKind};
 use crate::error::{ErrorKind, Result};
 use crate::source::file::FileSource;
@@ -81,11 +81,21 @@ impl Sources {
         })
     }
 
-    /// Tells sources what was committed and published. The commit record is the truth: a group whose brokers are away
-    /// just now is told with the next commit.
-    pub fn committed(&self, positions: &Positions) -> Result<()> {
+    /// The groups' offsets that go into a transaction on these brokers.
+    pub fn group_offsets(&self, brokers: &str, positions: &Positions) -> Result<Vec<GroupOffsets>> {
+        let groups = self.0.iter().map(|source| match source {
+            Source::File(_) => Ok(None),
+            Source::Kafka(source) => source.group_offsets(brokers, positions),
+        });
+        groups.filter_map(Result::transpose).collect()
+    }
+
+    /// Tells sources what was committed and published, but for those on the brokers of the transaction, which has told
+    /// them. The commit record is the truth: a group whose brokers are away just now is told with the next commit.
+    pub fn committed(&self, positions: &Positions, transaction: Option<&str>) -> Result<()> {
         self.0.iter().try_for_each(|source| match source {
             Source::File(_) => Ok(()),
+            Source::Kafka(source) if transaction.is_some_and(|brokers| source.is_at(brokers)) => Ok(()),
             Source::Kafka(source) => match source.commit_offsets(positions) {
                 Err(error) if error.kind() == ErrorKind::Unavailable => {
                     tracing::warn!(%error, "the group's offsets are behind until the next commit");

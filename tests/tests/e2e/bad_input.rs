@@ -163,7 +163,10 @@ fn rejects_reach_a_topic_and_one_that_is_too_long_for_it_stops_nothing() {
     let long = format!("{{\"id\":\"{}\"}}", "x".repeat(2 << 20));
     file(folder.path(), "in.jsonl", format!("{{\"id\":1}}\n{long}\n{{\"id\":\"two\"}}\n").as_bytes());
     let path = folder.path().join("bad.toml");
-    let rejects = format!("\n[rejects]\nkafka = {{ brokers = \"{}\", topic = \"bad-rejects\" }}\n", kafka.brokers());
+    let rejects = format!(
+        "\n[rejects]\nkafka = {{ brokers = \"{}\", topic = \"bad-rejects\", delivery = \"at_least_once\" }}\n",
+        kafka.brokers()
+    );
     fs::write(&path, fs::read_to_string(&path).unwrap() + &rejects).unwrap();
     let output = succeed(&mut run(folder.path()));
     assert!(text(&output.stdout).contains("out 1 + rejected 2"), "{}", text(&output.stdout));

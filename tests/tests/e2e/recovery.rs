@@ -5,8 +5,10 @@ use std::time::{Duration, Instant};
 use millstream_tests::host::{Clicks, Host, succeed, text};
 
 /// Steps of a commit, and what the next start says of having found it.
-const STEPS: [(&str, &str); 6] = [
+const STEPS: [(&str, &str); 7] = [
     ("prepared", "published_files=0"),
+    // Nothing of this pipeline goes to a topic: see `topics` for those that do.
+    ("transacted", "published_files=0"),
     // The record lies in the page cache, which a killed process leaves whole: as committed.
     ("written", "the last epoch was committed and not finished"),
     ("committed", "the last epoch was committed and not finished"),

@@ -483,6 +483,7 @@ fn new_writer(kafka: &Kafka, topic: &str, key: Option<&str>, properties: &[(&str
         brokers: located(&kafka.brokers()),
         topic: located(topic),
         key: key.map(located),
+        delivery: config::Delivery::AtLeastOnce,
         properties: properties.iter().map(owned).collect(),
     };
     let column = |field: &arrow::datatypes::Field| Column {
@@ -491,7 +492,7 @@ fn new_writer(kafka: &Kafka, topic: &str, key: Option<&str>, properties: &[(&str
         nullable: field.is_nullable(),
     };
     let columns: Vec<Column> = rows(0..0).schema().fields().iter().map(|field| column(field)).collect();
-    KafkaWriter::new("out", &settings, &columns)
+    KafkaWriter::new("out", &settings, &columns, None)
 }
 
 #[test]

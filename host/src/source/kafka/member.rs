@@ -21,6 +21,7 @@ use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::types::{RDKafkaErrorCode, RDKafkaRespErr};
 use rdkafka::{ClientContext, Offset, TopicPartitionList};
 
+use crate::commit::GroupOffsets;
 use crate::error::{Error, ErrorKind, Result};
 
 use super::client::{ClientLog, away, not_created};
@@ -242,18 +243,37 @@ impl Member {
         Ok(())
     }
 
-    /// Commits offsets for the group: what others see of our progress, and where a host without our commit goes on.
-    pub fn commit(&self, offsets: impl Iterator<Item = (i32, i64)>) -> Result<()> {
-        let log = &self.consumer.context().log;
-        let failed = |error: Box<dyn std::error::Error + Send + Sync>| {
-            let what = format!("{}: offsets of group {:?} not committed", log.owner(), self.group);
-            Error::new(ErrorKind::Unavailable, what).caused_by(error)
-        };
+    /// Offsets for the group, to be committed with a transaction.
+    pub fn group_offsets(&self, offsets: impl Iterator<Item = (i32, i64)>) -> Result<Option<GroupOffsets>> {
+        let offsets = self.list(offsets)?;
+        if offsets.count() == 0 {
+            return Ok(None);
+        }
+        let group = self.consumer.group_metadata().ok_or_else(|| {
+            let what = format!("{}: no member of group {:?}", self.consumer.context().log.owner(), self.group);
+            Error::new(ErrorKind::Unavailable, what)
+        })?;
+        Ok(Some(GroupOffsets { offsets, group }))
+    }
+
+    fn list(&self, offsets: impl Iterator<Item = (i32, i64)>) -> Result<TopicPartitionList> {
         let mut list = TopicPartitionList::new();
         for (partition, offset) in offsets {
             let added = list.add_partition_offset(&self.topic, partition, Offset::Offset(offset));
-            added.map_err(|error| failed(error.into()))?;
+            added.map_err(|error| self.not_committed(error))?;
         }
+        Ok(list)
+    }
+
+    fn not_committed(&self, error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
+        let what = format!("{}: offsets of group {:?} not committed", self.consumer.context().log.owner(), self.group);
+        Error::new(ErrorKind::Unavailable, what).caused_by(error)
+    }
+
+    /// Commits offsets for the group: what others see of our progress, and where a host without our commit goes on.
+    pub fn commit(&self, offsets: impl Iterator<Item = (i32, i64)>) -> Result<()> {
+        let log = &self.consumer.context().log;
+        let list = self.list(offsets)?;
         if list.count() == 0 {
             return Ok(());
         }
@@ -261,13 +281,13 @@ impl Member {
         if pending.as_ref().is_some_and(|answer| matches!(answer.try_recv(), Err(TryRecvError::Empty))) {
             return Err(away(log.owner(), &self.brokers, COMMIT, log));
         }
-        let answer = self.send_commit(list).map_err(|error| failed(error.into()))?;
+        let answer = self.send_commit(list).map_err(|error| self.not_committed(error))?;
         match answer.recv_timeout(COMMIT) {
             Ok(Ok(())) => Ok(()),
             Ok(Err(error)) if error.rdkafka_error_code() == Some(RDKafkaErrorCode::FencedInstanceId) => {
                 Err(self.refused(&error.to_string()))
             }
-            Ok(Err(error)) => Err(failed(error.into())),
+            Ok(Err(error)) => Err(self.not_committed(error)),
             Err(_) => {
                 *pending = Some(answer);
                 Err(away(log.owner(), &self.brokers, COMMIT, log))

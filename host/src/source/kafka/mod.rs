@@ -31,6 +31,7 @@ use std::time::Duration;
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 
+use crate::commit::GroupOffsets;
 use crate::config;
 use crate::error::Result;
 
@@ -182,10 +183,7 @@ impl KafkaSource {
 
     /// Takes the source back to a commit: the readers made from now on start there.
     pub fn rewind(&self, committed: &Positions) -> Result<()> {
-        let own = committed.iter().filter(|(partition, _)| partition.source == self.name);
-        let committed: BTreeMap<i32, i64> = own
-            .filter_map(|(partition, position)| Some((partition.key.parse().ok()?, position.ranges.end()?)))
-            .collect();
+        let committed: BTreeMap<i32, i64> = self.offsets(committed).collect();
         let group = match &self.member {
             Some(member) => topic::known_offsets(&member.committed(self.timeout)?),
             None => BTreeMap::new(),
@@ -246,10 +244,24 @@ impl KafkaSource {
     /// Commits the group's offsets, after the epoch's commit and publication. Our own commit record is the truth: when this
     /// fails with kind `Unavailable`, nothing is lost, and the next epoch's call makes up for it.
     pub fn commit_offsets(&self, positions: &Positions) -> Result<()> {
-        let Some(member) = &self.member else { return Ok(()) };
+        self.member.as_ref().map_or(Ok(()), |member| member.commit(self.offsets(positions)))
+    }
+
+    /// The group's offsets for a transaction on these brokers; none when the topic is on others.
+    pub fn group_offsets(&self, brokers: &str, positions: &Positions) -> Result<Option<GroupOffsets>> {
+        let member = self.member.as_ref().filter(|_| self.is_at(brokers));
+        member.map_or(Ok(None), |member| member.group_offsets(self.offsets(positions)))
+    }
+
+    /// Whether the topic is on these brokers.
+    pub fn is_at(&self, brokers: &str) -> bool {
+        self.settings.brokers.value == brokers
+    }
+
+    /// Where each of its partitions goes on.
+    fn offsets(&self, positions: &Positions) -> impl Iterator<Item = (i32, i64)> {
         let own = positions.iter().filter(|(partition, _)| partition.source == self.name);
-        member
-            .commit(own.filter_map(|(partition, position)| Some((partition.key.parse().ok()?, position.ranges.end()?))))
+        own.filter_map(|(partition, position)| Some((partition.key.parse().ok()?, position.ranges.end()?)))
     }
 }
 

@@ -1,0 +1,118 @@
+//! Producers: of one output of one worker, or of all outputs of a host together in its transactions.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use rdkafka::ClientContext;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::error::KafkaError;
+use rdkafka::message::DeliveryResult;
+use rdkafka::producer::{BaseProducer, ProducerContext};
+
+use crate::config::KafkaOutput;
+use crate::error::Result;
+use crate::source::kafka::client::{ClientLog, Fixed, configure, not_created};
+
+/// librdkafka's `message.max.bytes`, and brokers' too but for some bytes.
+const MESSAGE_BYTES: usize = 1_000_000;
+
+/// What a message has beside its value, generously.
+const MESSAGE_OVERHEAD_BYTES: usize = 1024;
+
+const DEFAULTS: &[(&str, &str)] = &[
+    ("compression.codec", "lz4"),
+    ("linger.ms", "20"),
+    ("batch.size", "1000000"),
+    // What is written and not acknowledged: beyond it `write` waits.
+    ("queue.buffering.max.kbytes", "65536"),
+    ("queue.buffering.max.messages", "200000"),
+    ("reconnect.backoff.max.ms", "2000"),
+];
+
+const FIXED: &[Fixed] = &[
+    Fixed {
+        name: "enable.idempotence",
+        value: Some("true"),
+        reason: "retries must not double rows or change their order",
+    },
+    Fixed { name: "acks", value: Some("all"), reason: "a row counts as written when all in-sync replicas have it" },
+    Fixed { name: "request.required.acks", value: None, reason: "a row counts as written when all replicas have it" },
+    Fixed { name: "transactional.id", value: None, reason: "transactions belong to the host" },
+];
+
+/// What became of one writer's rows.
+#[derive(Default)]
+pub(crate) struct Delivered {
+    /// Rows that all in-sync replicas have.
+    pub acknowledged_rows: AtomicU64,
+    failed: Mutex<Option<String>>,
+}
+
+impl Delivered {
+    /// Why the first row that was not taken was not.
+    pub fn failed(&self) -> Option<String> {
+        self.failed.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// Counts, for the writer of each row, what became of it.
+pub(crate) struct Context {
+    pub log: ClientLog,
+}
+
+impl ClientContext for Context {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, text: &str) {
+        self.log.line(level, facility, text);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        self.log.error(&error, reason);
+    }
+
+    fn stats_raw(&self, _statistics: &[u8]) {}
+}
+
+impl ProducerContext for Context {
+    type DeliveryOpaque = Arc<Delivered>;
+
+    fn delivery(&self, result: &DeliveryResult<'_>, delivered: Arc<Delivered>) {
+        match result {
+            Ok(_) => {
+                delivered.acknowledged_rows.fetch_add(1, Ordering::Relaxed);
+                self.log.answered();
+            }
+            Err((error, _)) => {
+                let mut failed = delivered.failed.lock().unwrap_or_else(PoisonError::into_inner);
+                failed.get_or_insert_with(|| error.to_string());
+            }
+        }
+    }
+}
+
+/// Whose transactions a producer makes.
+pub(crate) struct Transactional {
+    /// `transactional.id`: whoever comes later with the same one ends what the one before left open.
+    pub id: String,
+    /// `transaction.timeout.ms`, unless `properties` say another one.
+    pub timeout: Duration,
+}
+
+/// A producer, and the longest value that it takes. `owner` names it in errors.
+pub(crate) fn producer(
+    owner: &str,
+    settings: &KafkaOutput,
+    transactional: Option<&Transactional>,
+) -> Result<(Arc<BaseProducer<Context>>, usize)> {
+    let mut config = configure(owner, &settings.brokers.value, &settings.properties, DEFAULTS, FIXED)?;
+    if let Some(Transactional { id, timeout }) = transactional {
+        config.set("transactional.id", id);
+        if config.get("transaction.timeout.ms").is_none() {
+            config.set("transaction.timeout.ms", timeout.as_millis().to_string());
+        }
+    }
+    let most_bytes = config.get("message.max.bytes").and_then(|bytes| bytes.parse().ok()).unwrap_or(MESSAGE_BYTES);
+    let context = Context { log: ClientLog::new(owner) };
+    let producer = config.create_with_context(context).map_err(|error| not_created(owner, error))?;
+    Ok((Arc::new(producer), usize::saturating_sub(most_bytes, MESSAGE_OVERHEAD_BYTES)))
+}

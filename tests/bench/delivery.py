@@ -1,0 +1,77 @@
+"""What exactly once costs beside at least once: rows of examples/clicks from a file into a topic, turn by turn.
+
+    python3 tests/bench/delivery.py [--rounds N]
+
+Prints a Markdown report. Each run starts with an empty data folder; every row is counted.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import time
+
+import clicks
+
+EVENTS = 4_000_000
+INTERVALS = ("1s", "250ms")
+KINDS = ("at_least_once", "exactly_once")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=3)
+    rounds = parser.parse_args().rounds
+    data, work = clicks.WORK / f"data-{EVENTS}", clicks.WORK / "delivery"
+    clicks.generate(data, EVENTS)
+    print(f"## Exactly once beside at least once\n\n{clicks.machine()}\n", flush=True)
+    print("| epochs | delivery | events a second | CPU ns an event | cost |\n|---|---|---|---|---|")
+    with clicks.kafka() as brokers:
+        for number in range(2):  # the broker's JVM warms up
+            once(data, work, brokers, f"warm-{number}", "1s", KINDS[0])
+        for interval in INTERVALS:
+            measured = {kind: [] for kind in KINDS}
+            for number in range(rounds):
+                for kind in KINDS:
+                    measured[kind].append(once(data, work, brokers, f"{kind}-{interval}-{number}", interval, kind))
+            least = None
+            for kind, runs in measured.items():
+                seconds, cpu = (statistics.median(column) for column in zip(*runs))
+                least = least or seconds
+                print(f"| {interval} | {kind} | {EVENTS / seconds:,.0f} | {cpu / EVENTS * 1e9:,.0f} | {seconds / least - 1:+.1%} |", flush=True)
+
+
+def once(data, work, brokers, topic, interval, delivery):
+    """Seconds and CPU seconds of the run alone."""
+    shutil.rmtree(work, ignore_errors=True)
+    work.mkdir(parents=True)
+    (work / "delivery.toml").write_text(f"""name = "delivery"
+workers = 2
+epoch = {{ interval = "{interval}" }}
+
+[source.clicks]
+file    = {{ path = "{data / 'clicks.jsonl'}" }}
+format  = "json"
+columns = {{ event_id = "utf8", url = "utf8" }}
+
+[output.clicks]
+kafka = {{ brokers = "{brokers}", topic = "{topic}", key = "event_id", delivery = "{delivery}" }}
+
+[rejects]
+file = {{ path = "rejects" }}
+""")
+    # Makes the topic; its one record is no row.
+    subprocess.run([clicks.MILLSTREAM, "generate", "clicks", "--events", "1", "--kafka", brokers, "--topic", topic],
+                   check=True, stdout=subprocess.DEVNULL)
+    subprocess.run([clicks.MILLSTREAM, "--log", "error", "run", "delivery.toml", "--until-caught-up", "--no-progress",
+                    "--summary", "summary.json"], cwd=work, check=True, stdout=subprocess.DEVNULL)
+    summary = json.loads((work / "summary.json").read_text())
+    if summary["in"] != EVENTS or not summary["conserved"]:
+        raise SystemExit(f"{topic}: {summary['in']} of {EVENTS} events, conserved: {summary['conserved']}")
+    return summary["seconds"], summary["cpu_seconds"]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,242 @@
+//! Promise: a row reaches a topic exactly once for whoever reads committed records, together with its file in the lake, its
+//! reject and the group's offsets, whatever is killed.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use arrow::array::AsArray;
+use arrow::datatypes::Int64Type;
+use millstream_tests::host::{Host, PATIENCE, millstream, succeed, text};
+use millstream_tests::kafka::Kafka;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use tempfile::TempDir;
+
+const RECORDS: i64 = 150_000;
+const PARTITIONS: i32 = 3;
+/// Each so many records one is none.
+const BROKEN_EVERY: i64 = 1_000;
+
+/// Steps of a commit, and what the next start says of having found it.
+const STEPS: [(&str, &str); 7] = [
+    ("prepared", "published_files=0"),
+    ("transacted", "a transaction was committed that the log does not have"),
+    ("written", "the last epoch was committed and not finished"),
+    ("committed", "the last epoch was committed and not finished"),
+    ("published", "the last epoch was committed and not finished"),
+    ("manifested", "the last epoch was committed and not finished"),
+    ("finished", "published_files=0"),
+];
+
+/// A pipeline from a topic to a topic, files and rejects in a topic.
+struct Job {
+    kafka: &'static Kafka,
+    name: String,
+    folder: TempDir,
+}
+
+impl Job {
+    fn new(name: &str) -> Self {
+        let kafka = Kafka::shared();
+        kafka.create_topic(&format!("{name}-out"), 2);
+        kafka.create_topic(&format!("{name}-rejects"), 1);
+        let folder = tempfile::tempdir().unwrap();
+        let brokers = kafka.brokers();
+        let pipeline = format!(
+            r#"
+name = "{name}"
+workers = 2
+epoch = {{ interval = "100ms" }}
+batch = {{ rows = 500 }}
+
+[source.events]
+kafka   = {{ brokers = "{brokers}", topic = "topics-in", group = "{name}", start = "earliest" }}
+format  = "json"
+columns = {{ id = "int64" }}
+
+[output.topic]
+from  = "source.events"
+kafka = {{ brokers = "{brokers}", topic = "{name}-out", key = "id" }}
+
+[output.lake]
+from    = "source.events"
+parquet = {{ path = "lake", max_age = "300ms" }}
+
+[rejects]
+kafka = {{ brokers = "{brokers}", topic = "{name}-rejects" }}
+"#
+        );
+        fs::write(folder.path().join("pipeline.toml"), pipeline).unwrap();
+        Self { kafka, name: name.to_owned(), folder }
+    }
+
+    /// The records that all jobs read, made once.
+    fn fill() {
+        static FILLED: std::sync::Once = std::sync::Once::new();
+        FILLED.call_once(|| {
+            let kafka = Kafka::shared();
+            kafka.create_topic("topics-in", PARTITIONS);
+            let record = |id| if id % BROKEN_EVERY == 7 { "{\"id\":".to_owned() } else { format!("{{\"id\":{id}}}") };
+            kafka.produce("topics-in", PARTITIONS, (0..RECORDS).map(record));
+        });
+    }
+
+    fn run(&self) -> Command {
+        let mut run = millstream();
+        run.arg("run").arg(self.folder.path().join("pipeline.toml")).args(["--until-caught-up", "--no-progress"]);
+        run
+    }
+
+    /// Every record is once in the topic and once in the lake, or once among the rejects; the group is at the end.
+    fn holds(&self) {
+        let wanted: Vec<i64> = (0..RECORDS).filter(|id| id % BROKEN_EVERY != 7).collect();
+        assert_eq!(each_once(topic_ids(self.kafka, &format!("{}-out", self.name))), wanted, "the topic");
+        assert_eq!(each_once(lake_ids(&self.folder.path().join("lake"))), wanted, "the lake");
+        let rejects = self.kafka.read_all(&format!("{}-rejects", self.name));
+        assert_eq!(rejects.len() as i64, RECORDS - wanted.len() as i64, "the rejects");
+        let committed = self.kafka.committed_offsets(&self.name, "topics-in", PARTITIONS);
+        let ends = self.kafka.end_offsets("topics-in").into_iter().map(Some).collect::<Vec<_>>();
+        assert_eq!(committed, ends, "the group's offsets");
+    }
+}
+
+fn topic_ids(kafka: &Kafka, topic: &str) -> Vec<i64> {
+    let id = |(key, value): &(Option<Vec<u8>>, Option<Vec<u8>>)| {
+        let row: serde_json::Value = serde_json::from_slice(value.as_ref().unwrap()).unwrap();
+        let id = row["id"].as_i64().unwrap();
+        assert_eq!(key.as_deref(), Some(id.to_string().as_bytes()));
+        id
+    };
+    kafka.read_all(topic).iter().map(id).collect()
+}
+
+fn lake_ids(lake: &Path) -> Vec<i64> {
+    let files = fs::read_dir(lake).unwrap().map(|entry| entry.unwrap().path());
+    let mut ids = Vec::new();
+    for file in files.filter(|file| file.extension().is_some_and(|extension| extension == "parquet")) {
+        for batch in ParquetRecordBatchReaderBuilder::try_new(File::open(&file).unwrap()).unwrap().build().unwrap() {
+            ids.extend(batch.unwrap()["id"].as_primitive::<Int64Type>().values());
+        }
+    }
+    ids
+}
+
+/// The ids, ascending.
+fn each_once(ids: Vec<i64>) -> Vec<i64> {
+    let mut times = BTreeMap::<i64, u32>::new();
+    ids.into_iter().for_each(|id| *times.entry(id).or_default() += 1);
+    let often: Vec<_> = times.iter().filter(|(_, times)| **times > 1).take(5).collect();
+    assert!(often.is_empty(), "more than once: {often:?}");
+    times.into_keys().collect()
+}
+
+#[test]
+fn a_kill_at_each_step_of_a_transaction_loses_and_doubles_nothing() {
+    Job::fill();
+    for (step, found) in STEPS {
+        let job = Job::new(&format!("topics-{step}"));
+        let killed = job.run().env("MILLSTREAM_KILL_AT", format!("{step}:2")).output().unwrap();
+        assert_eq!(killed.status.code(), None, "{step}: the run was killed\n{}", text(&killed.stderr));
+        let log = text(&succeed(&mut job.run()).stderr);
+        assert!(log.contains(found), "{step}: the next start says what it found: {found:?}\n{log}");
+        job.holds();
+    }
+}
+
+#[test]
+fn kills_at_any_time_lose_and_double_nothing_in_topics() {
+    Job::fill();
+    let job = Job::new("topics-kills");
+    for kill in 0..12 {
+        let mut host = Host::start(&mut job.run());
+        host.wait_for("running");
+        // A fixed walk over the times at which a run of some seconds can be hit.
+        let until = Instant::now() + Duration::from_millis(20 + kill * 97 % 500);
+        while Instant::now() < until {
+            if let Some(status) = host.ended() {
+                assert!(status.success(), "{status}\n{}", host.rest());
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        host.kill();
+    }
+    succeed(&mut job.run());
+    job.holds();
+}
+
+/// A pipeline from a file to a topic.
+fn file_to_topic(name: &str, folder: &Path, brokers: &str) -> PathBuf {
+    let path = folder.join("pipeline.toml");
+    let pipeline = format!(
+        r#"
+name = "{name}"
+workers = 1
+epoch = {{ interval = "100ms" }}
+
+[source.events]
+file    = {{ path = "events.jsonl" }}
+format  = "json"
+columns = {{ id = "int64" }}
+
+[output.topic]
+from  = "source.events"
+kafka = {{ brokers = "{brokers}", topic = "{name}", key = "id" }}
+
+[rejects]
+file = {{ path = "rejects" }}
+"#
+    );
+    fs::write(&path, pipeline).unwrap();
+    path
+}
+
+#[test]
+fn a_copied_data_folder_is_noticed_and_doubles_nothing() {
+    let kafka = Kafka::shared();
+    kafka.create_topic("topics-copied", 1);
+    let folder = tempfile::tempdir().unwrap();
+    let pipeline = file_to_topic("topics-copied", folder.path(), &kafka.brokers());
+    let mut events = File::create(folder.path().join("events.jsonl")).unwrap();
+    let mut written = 0;
+    let mut write = |rows: i64| {
+        (written..written + rows).for_each(|id| writeln!(events, "{{\"id\":{id}}}").unwrap());
+        written += rows;
+        written
+    };
+    write(1_000);
+    let run = |data: &str, how: &str| {
+        let mut run = millstream();
+        let data = format!("data={}", folder.path().join(data).display());
+        run.arg("run").arg(&pipeline).args([how, "--no-progress", "--set", &data]);
+        run
+    };
+    succeed(&mut run("one", "--until-caught-up"));
+    fs::create_dir(folder.path().join("two")).unwrap();
+    for file in ["host.json", "commit.log"] {
+        fs::copy(folder.path().join("one").join(file), folder.path().join("two").join(file)).unwrap();
+    }
+    let mut hosts = [Host::start(&mut run("one", "--follow")), Host::start(&mut run("two", "--follow"))];
+    let until = Instant::now() + PATIENCE;
+    let gave_up = loop {
+        assert!(Instant::now() < until, "neither host noticed the other one");
+        write(10);
+        // The pace at which rows come.
+        std::thread::sleep(Duration::from_millis(20));
+        if let Some(index) = hosts.iter_mut().position(|host| host.ended().is_some()) {
+            break index;
+        }
+    };
+    assert_eq!(hosts[gave_up].wait().code(), Some(1));
+    let said = hosts[gave_up].rest();
+    assert!(said.contains("another process makes the transactions of host"), "{said}");
+    let [one, two] = hosts;
+    let (left, data) = if gave_up == 0 { (two, "two") } else { (one, "one") };
+    left.finish();
+    let rows = write(10);
+    succeed(&mut run(data, "--until-caught-up"));
+    assert_eq!(each_once(topic_ids(kafka, "topics-copied")), (0..rows).collect::<Vec<_>>());
+}
