@@ -52,6 +52,11 @@ impl Capture {
         if self.out.exists() {
             return Err(self.exists().into());
         }
+        if !self.folder().is_dir() {
+            let what =
+                format!("{} cannot be written: there is no folder {}", self.out.display(), self.folder().display());
+            return Err(Error::new(ErrorKind::Config, what).help("make the folder, or name another file").into());
+        }
         remove_expired(self.folder());
         let request = CaptureRequest {
             rows: usize::try_from(self.rows).unwrap_or(CAPTURE_MAX_ROWS),

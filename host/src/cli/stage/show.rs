@@ -176,7 +176,10 @@ pub(super) fn rolled_back(out: &mut dyn Write, stage: &str, back: &RolledBack) -
     }
     writeln!(out, "epochs made by {from}: {}", spans.join(", "))?;
     if files.is_empty() {
-        return writeln!(out, "no closed file has its rows yet: list again when this epoch is committed");
+        return writeln!(
+            out,
+            "no closed file has its rows yet: `millstream explain FILE` says of each that comes which version made it"
+        );
     }
     writeln!(out, "\nfiles with its rows:")?;
     files.iter().take(SHOWN_FILES).try_for_each(|file| writeln!(out, "  {file}"))?;

@@ -34,6 +34,9 @@ use producer::{Context, Delivered, producer};
 /// Rows between two looks at what was acknowledged.
 const POLL_ROWS: usize = 1024;
 
+/// The longest wait for an answer, which another writer of the same producer may have taken.
+const FLUSH: Duration = Duration::from_millis(5);
+
 /// How long the brokers may take to answer at the start.
 const START_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -191,11 +194,15 @@ impl KafkaWriter {
 
     /// Returns when every row written so far was acknowledged, or fails.
     pub fn flush(&mut self, timeout: Duration) -> Result<()> {
-        let flushed = self.producer.flush(timeout);
+        let deadline = Instant::now() + timeout;
+        while self.acknowledged_rows() < self.written_rows && Instant::now() < deadline {
+            self.check_failed()?;
+            // It says nothing new when it is not done: other writers of the producer have rows under way too.
+            let _ = self.producer.flush(FLUSH);
+        }
         self.check_failed()?;
-        let acknowledged = self.acknowledged_rows();
-        if flushed.is_err() || acknowledged != self.written_rows {
-            let missing = self.written_rows - acknowledged;
+        let missing = self.written_rows.saturating_sub(self.acknowledged_rows());
+        if missing > 0 {
             let last = self.producer.context().log.last_error().map(|error| format!(" ({error})")).unwrap_or_default();
             return Err(Error::new(
                 ErrorKind::Unavailable,

@@ -168,6 +168,10 @@ impl Changes {
                 })?
             }
         };
+        if to == from {
+            return Err(Error::new(ErrorKind::Config, format!("stage \"{stage}\" runs {from} already"))
+                .help("`millstream stage history` lists what ran before"));
+        }
         self.may_run(stage, &to)?;
         self.go_to(stage, &to)?;
         let taken_back = Entry::new(stage, &from, What::RolledBack, By::Person).why(format!("back to {to}"));

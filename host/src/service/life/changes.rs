@@ -178,7 +178,7 @@ impl Changes {
             return false;
         }
         if history.is_bad(name, &version) {
-            refused("this version did not pass before; `millstream stage propose` takes it all the same".to_owned());
+            refused("this version did not pass before, or was rolled back (`millstream stage history` says which); `millstream stage propose` takes it all the same".to_owned());
             return false;
         }
         match self.assembly.load(stage, &bytes) {
