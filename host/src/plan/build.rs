@@ -369,51 +369,15 @@ fn refusal(pipeline: &Pipeline, stage: &Stage, plugin: &PluginStage, refused: Re
                 span if *span == (0..0) => stage.name.span.clone(),
                 span => named_in(&pipeline.text, span, &message).unwrap_or_else(|| span.clone()),
             };
-            // The engine says whose config it is too.
-            let engines = format!("{who}: the plugin refuses its configuration: ");
-            let message = message.strip_prefix(&engines).unwrap_or(&message);
             Problem::error(format!("{who}: the plugin refuses its config: {message}")).at(&span, "here")
         }
     }
 }
 
-/// The place of the key that a message names first in backticks (`columns.age[0].cast`: its last part), when the config has
-/// it once: serde names keys so.
+/// The place of the first word in backticks of a message, when the config has it once: serde names keys so.
 fn named_in(text: &str, span: &std::ops::Range<usize>, message: &str) -> Option<std::ops::Range<usize>> {
-    let path = message.split('`').nth(1)?;
-    let word = path.rsplit('.').next()?.split('[').next().filter(|word| !word.is_empty())?;
-    let region = config_text(text, span)?;
-    let in_word = |c: char| c.is_alphanumeric() || matches!(c, '_' | '-');
-    let whole =
-        |(at, _): &(usize, &str)| !region[..*at].ends_with(in_word) && !region[at + word.len()..].starts_with(in_word);
-    let is_key = |(at, _): &(usize, &str)| {
-        let behind = region[at + word.len()..].trim_start_matches(['"', '\'', ' ', '\t']);
-        behind.starts_with(['=', '.', ']'])
-    };
-    let found: Vec<(usize, &str)> = region.match_indices(word).filter(whole).collect();
-    let keys: Vec<(usize, &str)> = found.iter().copied().filter(is_key).collect();
-    match (&keys[..], &found[..]) {
-        ([(at, _)], _) | ([], [(at, _)]) => Some(span.start + at..span.start + at + word.len()),
-        _ => None,
-    }
-}
-
-/// The text of a config: what its place spans, or, where that is the head of a table, all of the table and those in it.
-fn config_text<'a>(text: &'a str, span: &std::ops::Range<usize>) -> Option<&'a str> {
-    let spanned = text.get(span.clone())?;
-    let line = text[..span.start].rfind('\n').map_or(0, |at| at + 1);
-    if !text[line..].trim_start().starts_with('[') {
-        return Some(spanned);
-    }
-    let rest = &text[span.start..];
-    let mut at = 0;
-    for part in rest.split_inclusive('\n') {
-        let head = part.trim_start().trim_start_matches('[');
-        let is_head = at > 0 && part.trim_start().starts_with('[');
-        if is_head && !head.trim_start().starts_with("stage.config") {
-            return Some(&rest[..at]);
-        }
-        at += part.len();
-    }
-    Some(rest)
+    let word = message.split('`').nth(1).filter(|word| !word.is_empty())?;
+    let mut found = text.get(span.clone())?.match_indices(word);
+    let (at, _) = found.next()?;
+    found.next().is_none().then(|| span.start + at..span.start + at + word.len())
 }
