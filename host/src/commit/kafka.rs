@@ -49,6 +49,9 @@ const TIMEOUT: Duration = Duration::from_secs(60);
 /// How long one call of librdkafka waits; what is not done by then is asked for again.
 const CALL: Duration = Duration::from_secs(10);
 
+/// How long one look for deliveries takes at most.
+const FLUSH: Duration = Duration::from_millis(5);
+
 /// What a transaction may take beside the epoch.
 const ALLOWANCE: Duration = Duration::from_secs(60);
 
@@ -395,6 +398,9 @@ impl super::Transaction for Transactions {
         self.begin()?;
         self.send_record(record)?;
         self.send_offsets(&record.positions)?;
+        // The commit waits for deliveries too, but never for less than 100 ms when there are any.
+        let deadline = Instant::now() + TIMEOUT;
+        while self.producer.flush(FLUSH).is_err() && Instant::now() < deadline {}
         self.answered("the transaction is not known to be committed", || self.producer.commit_transaction(CALL))?;
         self.is_open.store(false, Ordering::Release);
         Ok(())
