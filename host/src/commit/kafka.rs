@@ -31,7 +31,7 @@ use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerGroupMetadata};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::Message;
-use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+use rdkafka::producer::{BaseProducer, Producer};
 use rdkafka::{Offset, TopicPartitionList};
 use serde::{Deserialize, Serialize};
 
@@ -39,18 +39,15 @@ use super::folder::Host;
 use super::record::CommitRecord;
 use crate::config::KafkaOutput;
 use crate::error::{Error, ErrorKind, Result};
-use crate::output::kafka::producer::{Context, Delivered, Transactional, producer};
+use crate::output::kafka::producer::{self, Outgoing, Transactional};
 use crate::source::Positions;
-use crate::source::kafka::client::{away, configure, not_created};
+use crate::source::kafka::client::{Context, away, configure, not_created, reader};
 
 /// How long the brokers may take for one step.
 const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// How long one call of librdkafka waits; what is not done by then is asked for again.
 const CALL: Duration = Duration::from_secs(10);
-
-/// How long one look for deliveries takes at most.
-const FLUSH: Duration = Duration::from_millis(5);
 
 /// What a transaction may take beside the epoch.
 const ALLOWANCE: Duration = Duration::from_secs(60);
@@ -120,7 +117,7 @@ impl Transactions {
             id: format!("millstream-{pipeline}-{}", host.id),
             timeout: (longest * 2 + ALLOWANCE).min(LONGEST),
         };
-        let (producer, most_value_bytes) = producer(OWNER, settings, Some(&transactional))?;
+        let (producer, most_value_bytes) = producer::producer(OWNER, settings, Some(&transactional))?;
         let mut transactions = Self {
             brokers: settings.brokers.value.clone(),
             topic: format!("millstream-commits-{pipeline}"),
@@ -197,15 +194,10 @@ impl Transactions {
 
     /// Ends what the producer before left open, and keeps it from ending it in another way.
     fn init(&self) -> Result<()> {
-        let deadline = Instant::now() + TIMEOUT;
-        loop {
-            match self.producer.init_transactions(CALL) {
-                Ok(()) => return Ok(()),
-                Err(error) if is_retriable(&error) && Instant::now() < deadline => {}
-                Err(error) if is_retriable(&error) => return Err(self.away().caused_by(error)),
-                Err(error) => return Err(self.failed("transactions cannot be begun", error)),
-            }
-        }
+        answered(|| self.producer.init_transactions(CALL)).map_err(|error| match is_retriable(&error) {
+            true => self.away().caused_by(error),
+            false => self.failed("transactions cannot be begun", error),
+        })
     }
 
     /// The host's last record in the commit topic.
@@ -241,16 +233,16 @@ impl Transactions {
         }
     }
 
-    fn reader(&self, client: &ClientConfig, isolation: &str) -> Result<BaseConsumer> {
+    fn reader(&self, client: &ClientConfig, isolation: &str) -> Result<BaseConsumer<Context>> {
         let mut config = client.clone();
         config.set("isolation.level", isolation).set("enable.partition.eof", "true").set("enable.auto.commit", "false");
         // Demanded of whoever reads without transactions of a group; nothing joins it.
         config.set("group.id", &self.topic);
-        config.create().map_err(|error| not_created(OWNER, error))
+        reader(&config, OWNER)
     }
 
     /// The end of the commit topic, as this reader sees it.
-    fn end(&self, reader: &BaseConsumer, deadline: Instant) -> Result<i64> {
+    fn end(&self, reader: &BaseConsumer<Context>, deadline: Instant) -> Result<i64> {
         loop {
             match reader.fetch_watermarks(&self.topic, 0, CALL) {
                 Ok((_, end)) => return Ok(end),
@@ -292,26 +284,20 @@ impl Transactions {
     fn send_record(&self, record: &CommitRecord) -> Result<()> {
         let json = serde_json::to_vec(record)
             .map_err(|error| Error::new(ErrorKind::Internal, "a commit record has no JSON form").caused_by(error))?;
-        let parts: Vec<&[u8]> = json.chunks(self.most_value_bytes.max(1)).collect();
-        for (part, bytes) in parts.iter().enumerate() {
-            let head = Head { epoch: record.epoch, part, parts: parts.len(), crc32: crc32fast::hash(&json) };
+        let parts = json.chunks(self.most_value_bytes.max(1));
+        let (count, crc32) = (parts.len(), crc32fast::hash(&json));
+        for (part, bytes) in parts.enumerate() {
+            let head = Head { epoch: record.epoch, part, parts: count, crc32 };
             let mut value = serde_json::to_vec(&head)
                 .map_err(|error| Error::new(ErrorKind::Internal, "a commit has no JSON form").caused_by(error))?;
             value.push(b'\n');
             value.extend_from_slice(bytes);
             let key = format!("{}/{part}", self.host);
-            let mut message = BaseRecord::<[u8], [u8], Arc<Delivered>>::with_opaque_to(&self.topic, Arc::default())
-                .partition(0)
-                .key(key.as_bytes())
-                .payload(&value);
-            // A message that is not delivered makes the commit fail.
-            while let Err((error, again)) = self.producer.send(message) {
-                if error.rdkafka_error_code() != Some(RDKafkaErrorCode::QueueFull) {
-                    return Err(self.failed("the record cannot be sent", error));
-                }
-                message = again;
-                self.producer.poll(Duration::from_millis(5));
-            }
+            // A message that is not delivered makes the commit fail: nobody counts.
+            let message = Outgoing::with_opaque_to(&self.topic, Arc::default()).partition(0);
+            let message = message.key(key.as_bytes()).payload(&value);
+            let refused = |error| self.failed("the record cannot be sent", error);
+            producer::send(&self.producer, message, || Ok(()), refused)?;
         }
         Ok(())
     }
@@ -319,23 +305,10 @@ impl Transactions {
     fn send_offsets(&self, positions: &Positions) -> Result<()> {
         let Some(groups) = self.groups.get() else { return Ok(()) };
         for GroupOffsets { offsets, group } in groups(positions)? {
-            self.answered("the offsets of a group are not taken", || {
-                self.producer.send_offsets_to_transaction(&offsets, &group, CALL)
-            })?;
+            answered(|| self.producer.send_offsets_to_transaction(&offsets, &group, CALL))
+                .map_err(|error| self.failed("the offsets of a group are not taken", error))?;
         }
         Ok(())
-    }
-
-    /// Asks again for as long as the answer is that it may yet come.
-    fn answered(&self, what: &str, ask: impl Fn() -> Result<(), KafkaError>) -> Result<()> {
-        let deadline = Instant::now() + TIMEOUT;
-        loop {
-            match ask() {
-                Ok(()) => return Ok(()),
-                Err(error) if is_retriable(&error) && Instant::now() < deadline => {}
-                Err(error) => return Err(self.failed(what, error)),
-            }
-        }
     }
 
     fn failed(&self, what: &str, error: KafkaError) -> Error {
@@ -398,10 +371,10 @@ impl super::Transaction for Transactions {
         self.begin()?;
         self.send_record(record)?;
         self.send_offsets(&record.positions)?;
-        // The commit waits for deliveries too, but never for less than 100 ms when there are any.
-        let deadline = Instant::now() + TIMEOUT;
-        while self.producer.flush(FLUSH).is_err() && Instant::now() < deadline {}
-        self.answered("the transaction is not known to be committed", || self.producer.commit_transaction(CALL))?;
+        // The commit would wait for the deliveries too, and longer.
+        producer::flush(&self.producer, TIMEOUT, || Ok(self.producer.in_flight_count() == 0))?;
+        answered(|| self.producer.commit_transaction(CALL))
+            .map_err(|error| self.failed("the transaction is not known to be committed", error))?;
         self.is_open.store(false, Ordering::Release);
         Ok(())
     }
@@ -419,6 +392,17 @@ impl Drop for Transactions {
             && let Err(error) = self.producer.abort_transaction(CALL)
         {
             tracing::debug!(%error, "the open transaction is not aborted: the next start does it");
+        }
+    }
+}
+
+/// Asks again for as long as the answer is that it may yet come.
+fn answered(ask: impl Fn() -> Result<(), KafkaError>) -> Result<(), KafkaError> {
+    let deadline = Instant::now() + TIMEOUT;
+    loop {
+        match ask() {
+            Err(error) if is_retriable(&error) && Instant::now() < deadline => {}
+            answer => return answer,
         }
     }
 }

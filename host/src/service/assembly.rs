@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::clock::Clock;
 use crate::commit::{Fenced, Host, PlanStamp, Transactions};
-use crate::config::{Delivery, OutputKind, Pipeline, Problems, Rejects, Stage, StageKind};
+use crate::config::{Delivery, OutputKind, ParquetOutput, Pipeline, Problems, Rejects, Stage, StageKind};
 use crate::contract::{Contract, Given, Table};
 use crate::decode::Decoder;
 use crate::digest::digest;
@@ -118,15 +118,7 @@ impl Assembly {
     /// How the workers' files of each Parquet output become one token.
     pub fn combines(&self, stamp: &PlanStamp) -> BTreeMap<String, Combine> {
         let opening = self.opening(stamp, 0, 0);
-        let outputs = self.pipeline.outputs.iter().filter_map(|output| match &output.kind {
-            OutputKind::Parquet(settings) => Some((output.name.value.clone(), settings.clone())),
-            OutputKind::Kafka(_) => None,
-        });
-        let rejects = match &self.pipeline.rejects {
-            Rejects::File { path } => Some((REJECTS.to_owned(), reject_settings(path.clone()))),
-            Rejects::Kafka(_) => None,
-        };
-        let named = outputs.chain(rejects);
+        let named = parquet_outputs(&self.pipeline);
         named.map(|(output, settings)| (output.clone(), Combine::new(&output, &settings, &opening))).collect()
     }
 
@@ -230,15 +222,20 @@ pub fn build_plan(pipeline: &Pipeline, tables: &[Table], plugins: &Plugins, numb
 
 /// By output (rejects among them) the folder of its Parquet files.
 pub fn lakes(pipeline: &Pipeline) -> BTreeMap<String, PathBuf> {
+    parquet_outputs(pipeline).map(|(output, settings)| (output, settings.path)).collect()
+}
+
+/// The outputs of Parquet files by name, rejects among them.
+fn parquet_outputs(pipeline: &Pipeline) -> impl Iterator<Item = (String, ParquetOutput)> {
     let outputs = pipeline.outputs.iter().filter_map(|output| match &output.kind {
-        OutputKind::Parquet(parquet) => Some((output.name.value.clone(), parquet.path.clone())),
+        OutputKind::Parquet(settings) => Some((output.name.value.clone(), settings.clone())),
         OutputKind::Kafka(_) => None,
     });
     let rejects = match &pipeline.rejects {
-        Rejects::File { path } => Some((REJECTS.to_owned(), path.clone())),
+        Rejects::File { path } => Some((REJECTS.to_owned(), reject_settings(path.clone()))),
         Rejects::Kafka(_) => None,
     };
-    outputs.chain(rejects).collect()
+    outputs.chain(rejects)
 }
 
 fn digests(plan: &Plan) -> BTreeMap<String, String> {

@@ -20,22 +20,19 @@ use arrow::datatypes::{Field, FieldRef};
 use arrow::error::ArrowError;
 use arrow::json::writer::make_encoder;
 use rdkafka::error::KafkaError;
-use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+use rdkafka::producer::{BaseProducer, Producer};
 use rdkafka::types::RDKafkaErrorCode;
 
 use crate::commit::Transactions;
 use crate::config::{self, Delivery};
 use crate::error::{Error, ErrorKind, Result};
 use crate::schema::Column;
-use crate::source::kafka::client::away;
+use crate::source::kafka::client::{Context, away};
 use json::{Keys, json_options};
-use producer::{Context, Delivered, producer};
+use producer::{Delivered, Outgoing, producer};
 
 /// Rows between two looks at what was acknowledged.
 const POLL_ROWS: usize = 1024;
-
-/// The longest wait for an answer, which another writer of the same producer may have taken.
-const FLUSH: Duration = Duration::from_millis(5);
 
 /// How long the brokers may take to answer at the start.
 const START_TIMEOUT: Duration = Duration::from_secs(30);
@@ -164,22 +161,12 @@ impl KafkaWriter {
     }
 
     fn send(&self, key: Option<&[u8]>, value: &[u8]) -> Result<()> {
-        let mut record = BaseRecord::<[u8], [u8], _>::with_opaque_to(&self.topic, Arc::clone(&self.delivered));
-        record = record.payload(value);
+        let mut record = Outgoing::with_opaque_to(&self.topic, Arc::clone(&self.delivered)).payload(value);
         if let Some(key) = key {
             record = record.key(key);
         }
-        loop {
-            match self.producer.send(record) {
-                Ok(()) => return Ok(()),
-                Err((error, again)) if error.rdkafka_error_code() == Some(RDKafkaErrorCode::QueueFull) => {
-                    record = again;
-                    self.producer.poll(Duration::from_millis(5));
-                    self.check_failed()?;
-                }
-                Err((error, _)) => return Err(self.not_sent(value.len(), error)),
-            }
-        }
+        let refused = |error| self.not_sent(value.len(), error);
+        producer::send(&self.producer, record, || self.check_failed(), refused)
     }
 
     fn not_sent(&self, bytes: usize, error: KafkaError) -> Error {
@@ -194,12 +181,10 @@ impl KafkaWriter {
 
     /// Returns when every row written so far was acknowledged, or fails.
     pub fn flush(&mut self, timeout: Duration) -> Result<()> {
-        let deadline = Instant::now() + timeout;
-        while self.acknowledged_rows() < self.written_rows && Instant::now() < deadline {
+        producer::flush(&self.producer, timeout, || {
             self.check_failed()?;
-            // It says nothing new when it is not done: other writers of the producer have rows under way too.
-            let _ = self.producer.flush(FLUSH);
-        }
+            Ok(self.acknowledged_rows() >= self.written_rows)
+        })?;
         self.check_failed()?;
         let missing = self.written_rows.saturating_sub(self.acknowledged_rows());
         if missing > 0 {

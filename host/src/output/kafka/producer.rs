@@ -2,23 +2,28 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use rdkafka::ClientContext;
-use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::KafkaError;
 use rdkafka::message::DeliveryResult;
-use rdkafka::producer::{BaseProducer, ProducerContext};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer, ProducerContext};
+use rdkafka::types::RDKafkaErrorCode;
 
 use crate::config::KafkaOutput;
-use crate::error::Result;
-use crate::source::kafka::client::{ClientLog, Fixed, configure, not_created};
+use crate::error::{Error, Result};
+use crate::source::kafka::client::{ClientLog, Context, Fixed, configure, not_created};
 
 /// librdkafka's `message.max.bytes`, and brokers' too but for some bytes.
 const MESSAGE_BYTES: usize = 1_000_000;
 
 /// What a message has beside its value, generously.
 const MESSAGE_OVERHEAD_BYTES: usize = 1024;
+
+/// How long the producer is served when its queue is full.
+const QUEUE_FULL: Duration = Duration::from_millis(5);
+
+/// How long one look for deliveries takes at most.
+const FLUSH: Duration = Duration::from_millis(5);
 
 const DEFAULTS: &[(&str, &str)] = &[
     ("compression.codec", "lz4"),
@@ -57,22 +62,6 @@ impl Delivered {
 }
 
 /// Counts, for the writer of each row, what became of it.
-pub(crate) struct Context {
-    pub log: ClientLog,
-}
-
-impl ClientContext for Context {
-    fn log(&self, level: RDKafkaLogLevel, facility: &str, text: &str) {
-        self.log.line(level, facility, text);
-    }
-
-    fn error(&self, error: KafkaError, reason: &str) {
-        self.log.error(&error, reason);
-    }
-
-    fn stats_raw(&self, _statistics: &[u8]) {}
-}
-
 impl ProducerContext for Context {
     type DeliveryOpaque = Arc<Delivered>;
 
@@ -88,6 +77,44 @@ impl ProducerContext for Context {
             }
         }
     }
+}
+
+/// A record for the producer's queue, whose delivery is counted.
+pub(crate) type Outgoing<'a> = BaseRecord<'a, [u8], [u8], Arc<Delivered>>;
+
+/// Hands a record to the producer. While its queue is full it waits, for as long as `goes_on` does not fail.
+pub(crate) fn send(
+    producer: &BaseProducer<Context>,
+    mut record: Outgoing<'_>,
+    goes_on: impl Fn() -> Result<()>,
+    refused: impl FnOnce(KafkaError) -> Error,
+) -> Result<()> {
+    loop {
+        match producer.send(record) {
+            Ok(()) => return Ok(()),
+            Err((error, again)) if error.rdkafka_error_code() == Some(RDKafkaErrorCode::QueueFull) => {
+                record = again;
+                producer.poll(QUEUE_FULL);
+                goes_on()?;
+            }
+            Err((error, _)) => return Err(refused(error)),
+        }
+    }
+}
+
+/// Sends what is queued at once, and waits until `is_done` or the time is over. It looks often: another writer of the
+/// producer may take the answer, and one flush of rust-rdkafka lasts 100 ms or its timeout while anything is under way.
+pub(crate) fn flush(
+    producer: &BaseProducer<Context>,
+    timeout: Duration,
+    is_done: impl Fn() -> Result<bool>,
+) -> Result<()> {
+    let deadline = Instant::now() + timeout;
+    while !is_done()? && Instant::now() < deadline {
+        // It says nothing new when it is not done: other writers of the producer have rows under way too.
+        let _ = producer.flush(FLUSH);
+    }
+    Ok(())
 }
 
 /// Whose transactions a producer makes.

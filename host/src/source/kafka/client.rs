@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use rdkafka::ClientContext;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
-use rdkafka::consumer::ConsumerContext;
+use rdkafka::consumer::{BaseConsumer, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
 use crate::error::{Error, ErrorKind, Result};
@@ -165,8 +165,8 @@ impl ClientLog {
 /// How librdkafka begins to say that a group has no offset (`rd_kafka_offset_query_tmr_cb` and its neighbours).
 const NOTHING_COMMITTED: &str = "no previously committed offset available";
 
-/// The context of a client that only reads.
-pub(super) struct Context {
+/// What most clients have: their log. Producers count with it too, see `output::kafka::producer`.
+pub(crate) struct Context {
     pub log: ClientLog,
 }
 
@@ -183,6 +183,12 @@ impl ClientContext for Context {
 }
 
 impl ConsumerContext for Context {}
+
+/// A client that reads, under no group of its own. `owner` names it in errors.
+pub(crate) fn reader(config: &ClientConfig, owner: &str) -> Result<BaseConsumer<Context>> {
+    let context = Context { log: ClientLog::new(owner) };
+    config.create_with_context(context).map_err(|error| not_created(owner, error))
+}
 
 #[cfg(test)]
 mod tests {

@@ -36,7 +36,7 @@ use crate::config;
 use crate::error::Result;
 
 use super::Positions;
-use client::{ClientLog, Context, Fixed};
+use client::{Context, Fixed};
 use member::Member;
 pub use reader::{KafkaReader, Wanted};
 use topic::{Start, Topic};
@@ -126,7 +126,7 @@ impl KafkaSource {
     ) -> Result<Self> {
         let owner = format!("source {name:?}");
         let config = client::configure(&owner, &settings.brokers.value, &settings.properties, DEFAULTS, FIXED)?;
-        let client = create(&config, &owner)?;
+        let client = client::reader(&config, &owner)?;
         let name: Arc<str> = name.into();
         let topic = Topic { source: &name, settings, client: &client, timeout: options.timeout };
         let partitions = topic.partitions()?;
@@ -227,7 +227,7 @@ impl KafkaSource {
             let mut config = self.config.clone();
             set_default(&mut config, "queued.max.messages.kbytes", (QUEUED_KBYTES / share.len()).max(1024));
             set_default(&mut config, "queued.min.messages", (QUEUED_MESSAGES / share.len()).max(1000));
-            client = Some(create(&config, &format!("source {:?}", self.name))?);
+            client = Some(client::reader(&config, &format!("source {:?}", self.name))?);
         }
         KafkaReader::start(&self.name, &self.topic, client, share, self.wanted, self.until_caught_up)
     }
@@ -263,11 +263,6 @@ impl KafkaSource {
         let own = positions.iter().filter(|(partition, _)| partition.source == self.name);
         own.filter_map(|(partition, position)| Some((partition.key.parse().ok()?, position.ranges.end()?)))
     }
-}
-
-fn create(config: &ClientConfig, owner: &str) -> Result<BaseConsumer<Context>> {
-    let context = Context { log: ClientLog::new(owner) };
-    config.create_with_context(context).map_err(|error| client::not_created(owner, error))
 }
 
 fn set_default(config: &mut ClientConfig, name: &str, value: usize) {
