@@ -9,8 +9,17 @@ pub fn digest(bytes: &[u8]) -> String {
 
 /// Bytes in lower-case hex.
 pub fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    let digits = bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]);
+    digits.filter_map(|digit| char::from_digit(digit.into(), 16)).collect()
 }
+
+/// The beginning of a digest: what people are shown.
+pub fn short(digest: &str) -> String {
+    digest.chars().take(SHORT_CHARS).collect()
+}
+
+/// Enough to tell apart all plugins that a stage ever had.
+const SHORT_CHARS: usize = 12;
 
 #[cfg(test)]
 mod tests {

@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use super::Failure;
 use super::stage::PlaceArgs;
+use crate::case::{Case, Kind};
 use crate::clock::{Clock, SystemClock};
 use crate::error::{Error, ErrorKind, Result};
 use crate::service::control::shapes::{CAPTURE_MAX_ROWS, CAPTURE_MAX_WAIT_SECONDS, CaptureRequest};
@@ -110,7 +111,7 @@ fn remove_expired(folder: &Path) {
     let now_ms = SystemClock.now_ms();
     let files = fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
     for file in files.filter(|file| file.extension().is_some_and(|end| end == "jsonl")) {
-        if until_ms(&file).is_some_and(|until_ms| until_ms < now_ms) {
+        if until_ms(&file).is_some_and(|until_ms| until_ms < now_ms) && !is_test(&file) {
             match fs::remove_file(&file) {
                 Ok(()) => tracing::warn!(file = %file.display(), "a capture whose time was over is removed"),
                 Err(error) => tracing::warn!(file = %file.display(), %error, "a capture's time is over"),
@@ -119,22 +120,20 @@ fn remove_expired(folder: &Path) {
     }
 }
 
-/// Until when a capture may be kept; none for any other file. A capture that was made a test is one no more.
+/// Until when a capture may be kept; none for any other file.
 fn until_ms(file: &Path) -> Option<i64> {
     let mut lines = BufReader::new(File::open(file).ok()?.take(HEADER_MAX_BYTES));
     let mut header = String::new();
     lines.read_line(&mut header).ok()?;
     let header: Value = serde_json::from_str(&header).ok()?;
     let until = header.get("captured")?.get("until")?.as_str()?.parse::<jiff::Timestamp>().ok()?;
-    let expects = |line: &str| {
-        [", \"out\":", ", \"to\":", ", \"rejected\":", ", \"filtered\":"].iter().any(|part| line.contains(part))
-    };
-    let is_test = BufReader::new(File::open(file).ok()?)
-        .lines()
-        .skip(1)
-        .map_while(std::io::Result::ok)
-        .any(|line| expects(&line));
-    (!is_test).then(|| until.as_millisecond())
+    Some(until.as_millisecond())
+}
+
+/// Whether a capture was made a test: then it is one no more.
+fn is_test(file: &Path) -> bool {
+    // What cannot be read as a case is not ours to judge.
+    !Case::read(file, Kind::Plugin).is_ok_and(|case| case.rows.iter().all(|row| row.expected.is_none()))
 }
 
 #[cfg(test)]
@@ -150,12 +149,16 @@ mod tests {
         write("old.jsonl", &(header("2020-01-01T00:00:00Z") + row));
         write("young.jsonl", &(header("2999-01-01T00:00:00Z") + row));
         write("test.jsonl", &(header("2020-01-01T00:00:00Z") + "{\"in\": {\"n\":1}, \"out\": {\"m\":2}}\n"));
+        write("compact.jsonl", &(header("2020-01-01T00:00:00Z") + "{\"in\":{\"n\":1},\"out\":{\"m\":2}}\n"));
+        write("damaged.jsonl", &(header("2020-01-01T00:00:00Z") + "{\"in\""));
         write("case.jsonl", &("{\"millstream\":\"case/1\"}\n".to_owned() + row));
         write("old.txt", &(header("2020-01-01T00:00:00Z") + row));
         write("broken.jsonl", "{");
         remove_expired(folder.path());
         let mut left: Vec<_> = fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         left.sort();
-        assert_eq!(left, ["broken.jsonl", "case.jsonl", "old.txt", "test.jsonl", "young.jsonl"]);
+        let kept =
+            ["broken.jsonl", "case.jsonl", "compact.jsonl", "damaged.jsonl", "old.txt", "test.jsonl", "young.jsonl"];
+        assert_eq!(left, kept);
     }
 }

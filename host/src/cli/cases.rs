@@ -8,6 +8,7 @@ use clap::Args;
 
 use super::Failure;
 use crate::case::{Case, Difference, Fate, Trial, compare, outcomes, table};
+use crate::disk::{RealDisk, write_whole};
 use crate::error::{Error, ErrorKind, Result};
 
 /// Most rows without an expectation that are shown.
@@ -124,7 +125,8 @@ impl Judged {
         if self.changed.is_empty() {
             return Ok(writeln!(out, "{path}: {rows}, nothing to update")?);
         }
-        write_whole(&case.path, &case.updated(&self.changed))?;
+        write_whole(&RealDisk, &case.path, case.updated(&self.changed).as_bytes())
+            .map_err(|error| Error::new(ErrorKind::Storage, format!("{path} cannot be written")).caused_by(error))?;
         Ok(writeln!(out, "{path}: {} updated", counted(self.changed.len(), "row"))?)
     }
 }
@@ -156,12 +158,4 @@ impl Tally {
 
 fn counted(count: usize, what: &str) -> String {
     if count == 1 { format!("1 {what}") } else { format!("{count} {what}s") }
-}
-
-/// Writes beside the file and renames: a case is never half there.
-fn write_whole(path: &Path, text: &str) -> Result<()> {
-    let fresh = path.with_extension("jsonl.new");
-    std::fs::write(&fresh, text).and_then(|()| std::fs::rename(&fresh, path)).map_err(|error| {
-        Error::new(ErrorKind::Storage, format!("{} cannot be written", path.display())).caused_by(error)
-    })
 }

@@ -7,7 +7,8 @@ use clap::Args;
 use super::cases::{CaseArgs, Tally, case_files};
 use super::{Failure, PipelineArgs};
 use crate::case::{Case, Kind, Trial};
-use crate::service::{load, load_files};
+use crate::config::PluginStage;
+use crate::service::{load, load_files, plugin_stages};
 
 /// Run a whole pipeline on the records of cases, and show what differs from the rows and rejects that they expect, cell by
 /// cell. Nothing is read from the sources or written: no data folder, no lake, no Kafka. Exit code 1 when something
@@ -31,8 +32,10 @@ impl Test {
         for file in case_files(&self.cases, folder)? {
             let case = Case::read(&file, Kind::Pipeline)?;
             let pipeline = self.pipeline.read_with(&case.header.set, &case.header.env)?;
-            // A case may set another plugin's file: then it is loaded for this case.
-            let files: Vec<PathBuf> = plugin_files(&pipeline);
+            // A case may set another plugin's file, or pin it: then it is loaded for this case.
+            let pinned = |plugin: &PluginStage| plugin.sha256.as_ref().map(|pinned| pinned.value.clone());
+            let files: Vec<(PathBuf, Option<String>)> =
+                plugin_stages(&pipeline).map(|(_, plugin)| (plugin.file.value.clone(), pinned(plugin))).collect();
             let loaded = match plugins.take() {
                 Some((known, loaded)) if known == files => loaded,
                 _ => load_files(&pipeline, |stage, bytes| load(&engine, stage, bytes))?,
@@ -43,12 +46,4 @@ impl Test {
         }
         tally.end()
     }
-}
-
-fn plugin_files(pipeline: &crate::config::Pipeline) -> Vec<PathBuf> {
-    let file = |stage: &crate::config::Stage| match &stage.kind {
-        crate::config::StageKind::Plugin(plugin) => Some(plugin.file.value.clone()),
-        crate::config::StageKind::Lookup(_) => None,
-    };
-    pipeline.stages.iter().filter_map(file).collect()
 }

@@ -92,8 +92,6 @@ pub struct Settings {
 pub struct Recovered {
     /// Whether there was a commit at all.
     pub plan: Option<PlanStamp>,
-    /// What was read.
-    pub positions: Positions,
     /// What each output staged with the last commit; its spool is what still waits.
     pub outputs: BTreeMap<String, Token>,
     /// Files that the last commit named and that had not got their final names.
@@ -129,7 +127,6 @@ impl Epochs {
                 epochs.log.finish(record.epoch)?;
             }
             recovered.plan = Some(record.plan.clone());
-            recovered.positions = record.positions.clone();
             recovered.outputs = record.outputs.clone();
             epochs.last = Some(record);
         }

@@ -18,6 +18,14 @@ impl Default for Swap {
     }
 }
 
+impl Swap {
+    /// Whether so many rows of `rows` are too many to be rejected, where a share of them was before. One row more is no
+    /// pattern.
+    pub fn is_too_many(&self, rejected: f64, rows: u64, share_before: f64) -> bool {
+        rejected > (share_before + self.rejected) * rows as f64 + 1.0
+    }
+}
+
 /// `"auto"`, `"manual"`, or a table.
 pub(super) fn swap(reader: &mut Reader<'_>, field: Option<&Field<'_>>) -> Option<Swap> {
     let default = Swap::default();

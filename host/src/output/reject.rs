@@ -22,6 +22,7 @@ use serde_json::{Map, Value};
 
 use super::partition::uuid_text;
 use crate::config::{Compression, ParquetOutput};
+use crate::digest::hex;
 use crate::error::{Error, ErrorKind, Result};
 use crate::record::{Batch, Headers, Payload, Records, Refusal};
 use crate::schema::Column;
@@ -215,14 +216,6 @@ fn insert_bytes(entry: &mut Map<String, Value>, name: &str, bytes: Option<&[u8]>
         Some(Ok(text)) => entry.insert(name.to_owned(), Value::from(text)),
         Some(Err(bytes)) => entry.insert(format!("{name}_hex"), Value::from(hex(bytes))),
     };
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes
-        .iter()
-        .flat_map(|byte| [byte >> 4, byte & 15])
-        .filter_map(|digit| char::from_digit(digit.into(), 16))
-        .collect()
 }
 
 /// Rows as JSON objects: every column, nulls too; uuids in their text form, binaries in hex, instants in RFC 3339.

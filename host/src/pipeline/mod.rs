@@ -9,7 +9,7 @@ mod worker;
 
 pub use counts::{Counts, OTHER, Reasons, UNREAD, each_reason};
 pub use phases::{Phases, Stopwatch, process_cpu_ns};
-pub use tap::{RECENT_BATCHES, Sample, Tap, Taps};
+pub use tap::{Sample, Tap, Taps};
 pub use tree::{Readers, Tree};
 pub use walk::{Destination, Walk};
 pub use worker::{Ending, Parts, Share, Worker};

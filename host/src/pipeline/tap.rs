@@ -13,7 +13,7 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use crate::record::Refusal;
 
 /// How many batches a tap keeps.
-pub const RECENT_BATCHES: usize = 8;
+const RECENT_BATCHES: usize = 8;
 
 /// A batch as it entered a stage.
 #[derive(Clone, Debug)]
@@ -58,10 +58,11 @@ impl Tap {
             self.take(&sample, rejects);
         }
         let mut recent = lock(&self.recent);
-        if recent.len() == RECENT_BATCHES {
-            recent.pop_front();
-        }
+        let oldest = if recent.len() == RECENT_BATCHES { recent.pop_front() } else { None };
         recent.push_back(sample);
+        // A batch is large: it is freed without the lock.
+        drop(recent);
+        drop(oldest);
     }
 
     /// The batches that the stage has seen last.

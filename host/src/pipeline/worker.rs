@@ -34,7 +34,7 @@ pub struct Parts {
     /// Where refused rows go.
     pub rejects: RejectSink,
     /// By stage of the plan.
-    pub taps: Vec<Arc<Tap>>,
+    pub taps: Vec<Option<Arc<Tap>>>,
 }
 
 /// One worker, without its thread.
@@ -49,13 +49,15 @@ pub struct Worker {
 struct Sinks {
     outputs: Vec<Sink>,
     rejects: RejectSink,
-    taps: Vec<Arc<Tap>>,
+    taps: Vec<Option<Arc<Tap>>>,
     clock: Arc<dyn Clock>,
 }
 
 impl Destination for Sinks {
     fn applied(&mut self, stage: usize, batch: &Batch, applied: &Applied, now_ms: i64) -> Result<()> {
-        self.taps[stage].offer(Sample { columns: batch.columns.clone(), now_ms }, &applied.rejects);
+        if let Some(tap) = &self.taps[stage] {
+            tap.offer(Sample { columns: batch.columns.clone(), now_ms }, &applied.rejects);
+        }
         Ok(())
     }
 

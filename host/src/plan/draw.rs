@@ -7,12 +7,11 @@ use crate::config::{
     KafkaOutput, Missing, OutputKind, ParquetOutput, PartitionBy, PartitionTransform, Pipeline, Rejects, SourceKind,
     StageKind, Unknown,
 };
+use crate::digest::short;
 use crate::schema::Column;
 
 /// The columns of a terminal that lines are broken at.
 const WIDTH: usize = 100;
-/// The first digits of a digest say enough.
-const DIGEST_CHARACTERS: usize = 12;
 
 impl Plan {
     /// The tree: sources with their columns and what is not decoded; stages with digest, reads, lookups and writes;
@@ -167,7 +166,7 @@ impl Drawing<'_> {
 
     fn plugin(&mut self, title: &str, prefix: &str, stage: &PlannedStage, plugin: &PlannedPlugin) {
         let StageKind::Plugin(written) = &self.pipeline.stages[stage.index].kind else { return };
-        let digest: String = plugin.digest.chars().take(DIGEST_CHARACTERS).collect();
+        let digest = short(&plugin.digest);
         let file = shown(self.pipeline, &written.file.value);
         self.line(title, &format!("stage {}  (plugin {file}, {digest})", stage.name));
         let own = |own: &str| match written.rename.get(own) {

@@ -20,8 +20,7 @@ pub const DETAIL_MAX_BYTES: usize = 4_096;
 pub const FILTERED_MAX_REASONS: usize = 64;
 /// Most rows that may be made of a batch.
 pub const KEPT_MAX_ROWS: usize = 1 << 20;
-/// Most bytes of text in the columns of a patch when each row's is written out: a dictionary of one long value and many
-/// codes is small only as long as nobody needs the text.
+/// Most bytes of text in the columns of a patch, also below lists and structs, when each row's is written out.
 pub const TEXT_MAX_BYTES: usize = 256 * 1024 * 1024;
 
 /// Checks what a plugin returned for `rows` rows. The error says what is wrong, with column, row or output.
@@ -37,12 +36,10 @@ pub fn check(patch: wit::Patch, contract: &Contract, rows: usize) -> Result<Patc
         return Err(format!("it has {given} columns, but the contract writes {declared}"));
     }
     let columns = patch.columns.into_iter().zip(&contract.writes);
-    let columns: Vec<ArrayRef> =
-        columns.map(|(column, declared)| columns::lift(column, declared, kept)).collect::<Result<_, _>>()?;
-    let text_bytes: usize = columns.iter().map(|column| columns::text_bytes(column)).fold(0, usize::saturating_add);
-    if text_bytes > TEXT_MAX_BYTES {
-        return Err(format!("its text takes {text_bytes} bytes when it is written out, more than {TEXT_MAX_BYTES}"));
-    }
+    let mut text = columns::Text::default();
+    let lifted = columns.map(|(column, declared)| columns::lift_within(column, declared, kept, &mut text));
+    let columns: Vec<ArrayRef> = lifted.collect::<Result<_, _>>()?;
+    columns.iter().try_for_each(|column| text.take(column))?;
     let rejects = patch.rejects.into_iter().map(|reject| Refusal {
         row: reject.row,
         reason: reason(reject.reason),

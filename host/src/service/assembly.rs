@@ -53,8 +53,13 @@ impl Assembly {
     /// Compiles a stage's plugin; checks a pinned digest; keeps the bytes of what can run.
     pub fn load(&self, stage: &Stage, bytes: &[u8]) -> Result<Arc<Plugin>> {
         let plugin = load(&self.engine, stage, bytes)?;
-        self.store.keep(bytes)?;
+        self.store.keep(plugin.digest(), bytes)?;
         Ok(plugin)
+    }
+
+    /// Compiles the plugin that was kept under a digest.
+    pub fn load_kept(&self, stage: &Stage, digest: &str) -> Result<Arc<Plugin>> {
+        load(&self.engine, stage, &self.store.read(digest)?)
     }
 
     /// The plan of this logic.
@@ -63,19 +68,23 @@ impl Assembly {
         Ok(build_plan(&logic.configured(&self.pipeline), &tables, &logic.plugins, number)?.plan)
     }
 
-    /// What one worker needs to run a plan.
-    pub fn parts(&self, plan: &Plan, logic: &Logic, worker: usize, epoch: u64) -> Result<Parts> {
+    /// What each worker needs to run a plan.
+    pub fn parts(&self, plan: &Plan, logic: &Logic, stamp: &PlanStamp, epoch: u64) -> Result<Vec<Parts>> {
+        (0..self.pipeline.workers).map(|worker| self.parts_of(worker, plan, logic, stamp, epoch)).collect()
+    }
+
+    fn parts_of(&self, worker: usize, plan: &Plan, logic: &Logic, stamp: &PlanStamp, epoch: u64) -> Result<Parts> {
         let pipeline = &self.pipeline;
-        let stamp = self.stamp(plan, logic);
-        let opening = self.opening(&stamp, worker, epoch);
+        let opening = self.opening(stamp, worker, epoch);
         let (decoders, stages) = (decoders(pipeline, plan)?, stages(pipeline, plan, &logic.plugins)?);
         let mut outputs = Vec::with_capacity(plan.outputs.len());
         for planned in &plan.outputs {
             let settings = &pipeline.outputs[planned.index];
             outputs.push(Sink::open(planned, &settings.kind, &opening)?);
         }
-        let rejects = RejectSink::open(pipeline, stamp.digests, &opening)?;
-        let taps = plan.stages.iter().map(|stage| self.taps.of(&stage.name)).collect();
+        let rejects = RejectSink::open(pipeline, stamp.digests.clone(), &opening)?;
+        let tap = |stage: &PlannedStage| matches!(stage.work, Work::Plugin(_)).then(|| self.taps.of(&stage.name));
+        let taps = plan.stages.iter().map(tap).collect();
         Ok(Parts { decoders, stages, outputs, rejects, taps })
     }
 
@@ -166,18 +175,20 @@ pub fn load(engine: &Engine, stage: &Stage, bytes: &[u8]) -> Result<Arc<Plugin>>
     let StageKind::Plugin(settings) = &stage.kind else {
         return Err(Error::new(ErrorKind::Internal, format!("stage \"{}\" is no plugin", stage.name.value)));
     };
-    let found = digest(bytes);
-    if let Some(pinned) = settings.sha256.as_ref().filter(|pinned| pinned.value != found) {
-        return Err(Error::new(
-            ErrorKind::Plugin,
-            format!(
-                "stage \"{}\" is pinned to sha256 {}, but {} has {found}",
-                stage.name.value,
-                pinned.value,
-                settings.file.value.display()
-            ),
-        )
-        .help("put the pinned plugin back, or change `sha256` in the pipeline file"));
+    if let Some(pinned) = &settings.sha256 {
+        let found = digest(bytes);
+        if pinned.value != found {
+            return Err(Error::new(
+                ErrorKind::Plugin,
+                format!(
+                    "stage \"{}\" is pinned to sha256 {}, but {} has {found}",
+                    stage.name.value,
+                    pinned.value,
+                    settings.file.value.display()
+                ),
+            )
+            .help("put the pinned plugin back, or change `sha256` in the pipeline file"));
+        }
     }
     engine.load(bytes, &settings.file.value.display().to_string())
 }

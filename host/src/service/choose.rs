@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::assembly::{Assembly, read_plugin};
 use super::logic::{Logic, Version, plugin_stages};
 use super::run::Failure;
-use crate::commit::PlanStamp;
+use crate::commit::{ConfigChange, PlanStamp};
 use crate::config::{Decision, PluginStage, Stage};
 use crate::digest::digest;
 use crate::error::Result;
@@ -73,9 +73,8 @@ fn wanted(assembly: &Assembly, before: Option<&PlanStamp>) -> Result<Logic> {
                 );
             }
         }
-        let config = logic.configs.get(name).map(|change| change.config.clone());
         let ran = before.and_then(|before| before.digests.get(name));
-        let plugin = plugin_of(assembly, stage, settings, ran, config)?;
+        let plugin = plugin_of(assembly, stage, settings, ran, logic.configs.get(name))?;
         logic.plugins.insert(name.clone(), plugin);
     }
     Ok(logic)
@@ -86,18 +85,18 @@ fn plugin_of(
     stage: &Stage,
     settings: &PluginStage,
     ran: Option<&String>,
-    config: Option<serde_json::Value>,
+    change: Option<&ConfigChange>,
 ) -> Result<Arc<Plugin>> {
     let name = &stage.name.value;
     if let Some(pinned) = assembly.history.pinned(name) {
-        return assembly.store.read(&pinned).and_then(|bytes| assembly.load(stage, &bytes));
+        return assembly.load_kept(stage, &pinned);
     }
     let bytes = read_plugin(name, &settings.file.value)?;
-    let found = Version { digest: digest(&bytes), config };
+    let found = Version::new(digest(&bytes), change);
     let Some(ran) = ran.filter(|ran| **ran != found.digest) else { return assembly.load(stage, &bytes) };
     let has_to_wait = settings.swap.decision == Decision::Manual;
     if has_to_wait || assembly.history.is_bad(name, &found) {
-        return assembly.store.read(ran).and_then(|bytes| assembly.load(stage, &bytes));
+        return assembly.load_kept(stage, ran);
     }
     assembly.load(stage, &bytes)
 }
@@ -107,7 +106,7 @@ fn accepted(assembly: &Assembly, before: &PlanStamp) -> Option<(Plan, Logic)> {
     let mut logic = Logic { configs: before.configs.clone(), ..Logic::default() };
     for (stage, _) in plugin_stages(&assembly.pipeline) {
         let digest = before.digests.get(&stage.name.value)?;
-        match assembly.store.read(digest).and_then(|bytes| assembly.load(stage, &bytes)) {
+        match assembly.load_kept(stage, digest) {
             Ok(plugin) => logic.plugins.insert(stage.name.value.clone(), plugin),
             Err(error) => {
                 tracing::warn!(stage = stage.name.value, %error, "the accepted plugin cannot be used");

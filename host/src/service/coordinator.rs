@@ -203,14 +203,10 @@ impl Coordinator<'_> {
         let began = Instant::now();
         self.workers.iter().try_for_each(|worker| worker.tell(Order::Prepare(ending.clone())))?;
         let shares = self.collect()?;
-        let passed;
         let mut watch = Stopwatch::start();
-        let (mut read, outputs, counts) = match self.merge(shares)? {
+        let (mut read, outputs, counts, passed) = match self.merge(shares)? {
             Merged::Failed(why) => return Ok(Some(why)),
-            Merged::Epoch { read, outputs, counts, passed: now } => {
-                passed = now;
-                (read, outputs, counts)
-            }
+            Merged::Epoch { read, outputs, counts, passed } => (read, outputs, counts, passed),
         };
         self.observer.look()?;
         if matches!(next, Next::SamePlan)

@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use crate::commit::ConfigChange;
 use crate::config::{Pipeline, PluginStage, Stage, StageKind};
+use crate::digest::short;
 use crate::plugin::Plugin;
 
 /// Compiled plugins by stage.
@@ -26,8 +27,7 @@ pub struct Logic {
 impl Logic {
     /// What a stage runs; none for one that is no plugin.
     pub fn version(&self, stage: &str) -> Option<Version> {
-        let digest = self.plugins.get(stage)?.digest().to_owned();
-        Some(Version { digest, config: self.configs.get(stage).map(|change| change.config.clone()) })
+        Some(Version::new(self.plugins.get(stage)?.digest().to_owned(), self.configs.get(stage)))
     }
 
     /// The pipeline with the changed configs.
@@ -52,9 +52,16 @@ pub struct Version {
     pub config: Option<Value>,
 }
 
+impl Version {
+    /// A plugin with the config that was put in place of the pipeline file's, if one was.
+    pub fn new(digest: String, change: Option<&ConfigChange>) -> Self {
+        Self { digest, config: change.map(|change| change.config.clone()) }
+    }
+}
+
 impl fmt::Display for Version {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let short: String = self.digest.chars().take(12).collect();
+        let short = short(&self.digest);
         match &self.config {
             None => f.write_str(&short),
             Some(config) => write!(f, "{short} with config {config}"),
@@ -77,6 +84,11 @@ impl fmt::Display for Change {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "stage {}: {} -> {}", self.stage, self.before, self.next)
     }
+}
+
+/// The stage of this name, when it is a plugin.
+pub fn plugin_stage<'a>(pipeline: &'a Pipeline, name: &str) -> Option<(&'a Stage, &'a PluginStage)> {
+    plugin_stages(pipeline).find(|(stage, _)| stage.name.value == name)
 }
 
 /// The stages that are plugins.

@@ -15,6 +15,6 @@ mod summary;
 mod threads;
 
 pub use assembly::{build_plan, decoders, event_time, load, load_files, stages};
-pub use logic::{Change, Plugins, Version};
+pub use logic::{Change, Plugins, Version, plugin_stages};
 pub use run::{Failure, Mode, RunSettings, run};
 pub use summary::Summary;

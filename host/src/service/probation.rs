@@ -10,7 +10,7 @@ use crate::config::Swap;
 use crate::pipeline::{Counts, Phases};
 
 /// Fewer rows than this say nothing about the time of a row.
-const TIMED_ROWS: u64 = 1_000;
+pub const TIMED_ROWS: u64 = 1_000;
 
 /// What stages did over some epochs.
 #[derive(Clone, Debug, Default)]
@@ -81,9 +81,7 @@ impl Probation {
 
     fn compare(&self, stage: &str, thresholds: &Swap) -> Result<(), String> {
         let share_before = self.before.rejected_share(stage);
-        // One row more is no pattern.
-        let allowed = (share_before + thresholds.rejected) * self.since.read as f64 + 1.0;
-        if self.since.rejected(stage) as f64 > allowed {
+        if thresholds.is_too_many(self.since.rejected(stage) as f64, self.since.read, share_before) {
             return Err(format!(
                 "stage \"{stage}\" rejected {:.1}% of the rows of its first epoch, before it was {:.1}%, and `swap.rejected` allows {:.1}% more",
                 self.since.rejected_share(stage) * 100.0,

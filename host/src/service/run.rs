@@ -29,7 +29,7 @@ use crate::dimension::Dimension;
 use crate::disk::{Disk, RealDisk};
 use crate::error::{Error, ErrorKind, Result};
 use crate::output::{Token, settle};
-use crate::pipeline::{Counts, Phases, Taps, Worker};
+use crate::pipeline::{Counts, Parts, Phases, Taps, Worker};
 use crate::plan::Plan;
 use crate::plugin::Engine;
 use crate::source::Positions;
@@ -196,8 +196,8 @@ impl OneLife<'_> {
         let combines = assembly.combines(&stamp);
         let progress = Progress::start(settings.progress, Arc::clone(&sources), tally.rows());
         let (worker_events, events) = unbounded();
-        let workers =
-            start_workers(assembly, &plan, &logic, &sources, epochs.next_epoch(), tally.rows(), &worker_events)?;
+        let parts = assembly.parts(&plan, &logic, &stamp, epochs.next_epoch())?;
+        let workers = start_workers(assembly, &plan, parts, &sources, &tally.rows(), &worker_events)?;
         drop(worker_events);
         let (ask, asked) = requests();
         let changes = Changes::new(Arc::clone(assembly), ask.clone(), plan, logic);
@@ -267,13 +267,13 @@ fn kill_this_process() {
 
 /// The same plan as before a restart keeps its number.
 fn number_plan(assembly: &Assembly, mut plan: Plan, logic: &Logic, recovered: &Recovered) -> (Arc<Plan>, PlanStamp) {
-    let same = assembly.stamp(&plan, logic).fingerprint;
-    plan.number = match &recovered.plan {
+    let mut stamp = assembly.stamp(&plan, logic);
+    stamp.number = match &recovered.plan {
         None => 1,
-        Some(before) if before.fingerprint == same => before.number,
+        Some(before) if before.fingerprint == stamp.fingerprint => before.number,
         Some(before) => before.number + 1,
     };
-    let stamp = assembly.stamp(&plan, logic);
+    plan.number = stamp.number;
     (Arc::new(plan), stamp)
 }
 
@@ -297,16 +297,14 @@ fn settle_spool(assembly: &Assembly, epochs: &mut Epochs, recovered: &Recovered,
 fn start_workers(
     assembly: &Assembly,
     plan: &Arc<Plan>,
-    logic: &Logic,
+    parts: Vec<Parts>,
     sources: &Sources,
-    epoch: u64,
-    progress: Arc<AtomicU64>,
+    progress: &Arc<AtomicU64>,
     events: &Sender<(usize, threads::Event)>,
 ) -> Result<Vec<threads::WorkerThread>> {
     let pipeline = &assembly.pipeline;
     let mut workers = Vec::with_capacity(pipeline.workers);
-    for (index, readers) in sources.readers(pipeline.workers)?.into_iter().enumerate() {
-        let parts = assembly.parts(plan, logic, index, epoch)?;
+    for (index, (readers, parts)) in sources.readers(pipeline.workers)?.into_iter().zip(parts).enumerate() {
         let worker = Worker::new(
             Arc::clone(plan),
             assembly.event_time(plan),
@@ -320,7 +318,7 @@ fn start_workers(
             readers,
             bounds: pipeline.batch.clone(),
             memory_bytes: pipeline.epoch.memory_bytes / pipeline.workers.max(1) as u64,
-            progress: Arc::clone(&progress),
+            progress: Arc::clone(progress),
             events: events.clone(),
         })?);
     }

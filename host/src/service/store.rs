@@ -19,9 +19,9 @@ impl PluginStore {
         Self { folder: data_folder.join("plugins") }
     }
 
-    /// Keeps bytes; when this returns they survive a crash.
-    pub fn keep(&self, bytes: &[u8]) -> Result<()> {
-        let path = self.path(&digest(bytes));
+    /// Keeps bytes under their digest; when this returns they survive a crash.
+    pub fn keep(&self, digest: &str, bytes: &[u8]) -> Result<()> {
+        let path = self.path(digest);
         if path.exists() {
             return Ok(());
         }
@@ -54,8 +54,8 @@ mod tests {
     fn bytes_come_back_only_as_they_were_accepted() {
         let folder = tempfile::tempdir().unwrap();
         let store = PluginStore::new(folder.path());
-        store.keep(b"\0asm").unwrap();
         let digest = digest(b"\0asm");
+        store.keep(&digest, b"\0asm").unwrap();
         assert_eq!(store.read(&digest).unwrap(), b"\0asm");
         fs::write(store.path(&digest), b"\0bsm").unwrap();
         assert!(store.read(&digest).unwrap_err().message().contains("was changed on disk"));

@@ -30,8 +30,7 @@ use crate::plan::{PlannedLookup, PlannedPlugin, PlannedStage, Work};
 use crate::plugin::Plugin;
 use crate::record::{Batch, Refusal};
 
-pub use self::copies::COPIES_MAX_BYTES;
-pub use self::patience::{LOST_MAX, ROWS_PER_CALL};
+pub use self::patience::LOST_MAX;
 
 /// One worker's instance of a planned stage.
 #[derive(Debug)]

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 /// A call more for every so many rows that went through: poison of 1% goes on for ever, of 10% does not.
-pub const ROWS_PER_CALL: u64 = 8;
+const ROWS_PER_CALL: u64 = 8;
 /// Time that failed calls may take in an epoch beside what others took, or four times the stage's deadline.
 pub const LOST_MAX: Duration = Duration::from_secs(8);
 /// So many calls of the limit allow one guilty row behind another ..
@@ -12,53 +12,47 @@ const CALLS_PER_GUILTY_IN_A_ROW: u32 = 4;
 /// .. but never fewer than these.
 const GUILTY_IN_A_ROW_MIN: u32 = 16;
 
-/// What was spent on failed calls in an epoch.
+/// What failed calls may cost, and did.
 #[derive(Debug)]
 pub struct Patience {
     trap_calls: u32,
     lost_max: Duration,
+    spent: Spent,
+    /// Not of the epoch: a slow stream may bring a row an epoch.
+    guilty_in_a_row: u32,
+}
+
+/// What was spent in an epoch.
+#[derive(Debug, Default)]
+struct Spent {
     calls: u64,
     passed_rows: u64,
     lost: Duration,
     useful: Duration,
-    /// Not of the epoch: a slow stream may bring a row an epoch.
-    guilty_in_a_row: u32,
 }
 
 impl Patience {
     /// All of it. `trap_calls` and `deadline` are the stage's limits.
     pub fn new(trap_calls: u32, deadline: Duration) -> Self {
         let lost_max = LOST_MAX.max(deadline.saturating_mul(4));
-        Self {
-            trap_calls,
-            lost_max,
-            calls: 0,
-            passed_rows: 0,
-            lost: Duration::ZERO,
-            useful: Duration::ZERO,
-            guilty_in_a_row: 0,
-        }
+        Self { trap_calls, lost_max, spent: Spent::default(), guilty_in_a_row: 0 }
     }
 
     /// Begins an epoch.
     pub fn begin_epoch(&mut self) {
-        *self = Self {
-            guilty_in_a_row: self.guilty_in_a_row,
-            lost_max: self.lost_max,
-            ..Self::new(self.trap_calls, Duration::ZERO)
-        };
+        self.spent = Spent::default();
     }
 
     /// Rows went through, in this time.
     pub fn passed(&mut self, rows: usize, time: Duration) {
-        self.passed_rows += rows as u64;
-        self.useful += time;
+        self.spent.passed_rows += rows as u64;
+        self.spent.useful += time;
         self.guilty_in_a_row = 0;
     }
 
     /// A call failed, in this time.
     pub fn failed(&mut self, time: Duration) {
-        self.lost += time;
+        self.spent.lost += time;
     }
 
     /// A row was found guilty.
@@ -68,18 +62,18 @@ impl Patience {
 
     /// Asks for a call more, to find out which rows are guilty. The error says on what patience is lost.
     pub fn take_call(&mut self) -> Result<(), String> {
-        let calls = u64::from(self.trap_calls) + self.passed_rows / ROWS_PER_CALL;
-        if self.calls >= calls {
+        let calls = u64::from(self.trap_calls) + self.spent.passed_rows / ROWS_PER_CALL;
+        if self.spent.calls >= calls {
             return Err(format!("{calls} calls in this epoch went into finding guilty rows"));
         }
-        if self.lost > self.lost_max + self.useful {
-            return Err(format!("{:.1?} of this epoch went into calls that failed", self.lost));
+        if self.spent.lost > self.lost_max + self.spent.useful {
+            return Err(format!("{:.1?} of this epoch went into calls that failed", self.spent.lost));
         }
         let in_a_row = (self.trap_calls / CALLS_PER_GUILTY_IN_A_ROW).max(GUILTY_IN_A_ROW_MIN);
         if self.guilty_in_a_row >= in_a_row {
             return Err(format!("{in_a_row} rows one behind the other were guilty"));
         }
-        self.calls += 1;
+        self.spent.calls += 1;
         Ok(())
     }
 }

@@ -192,10 +192,7 @@ impl<'a> Frame<'a> {
     fn among(&self, value: Vector<'_>, list: &[Scalar], null: bool) -> Vector<'_> {
         let found = match value {
             Vector::Text(text) => {
-                let texts: Vec<&[u8]> = list
-                    .iter()
-                    .filter_map(|item| if let Scalar::Text(text) = item { Some(text.as_bytes()) } else { None })
-                    .collect();
+                let texts = texts_of(list);
                 text.test(self.rows, |text| texts.iter().any(|one| same(text.as_bytes(), one)))
             }
             Vector::Int(values, nulls) => {
@@ -425,4 +422,9 @@ fn to_decimal(vector: Vector<'_>, power: i128) -> Vector<'_> {
         Vector::Decimal(values, nulls) => Vector::Decimal(values.iter().map(|value| scaled(*value)).collect(), nulls),
         other => other,
     }
+}
+
+/// The texts of a list.
+pub fn texts_of(list: &[Scalar]) -> Vec<&[u8]> {
+    list.iter().filter_map(|item| if let Scalar::Text(text) = item { Some(text.as_bytes()) } else { None }).collect()
 }

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 
 use millstream_sdk::columnwise::is_set;
 
-use crate::evaluate::{FALSE, Frame, Nulls, TRUE, Vector, holds};
+use crate::evaluate::{FALSE, Frame, Nulls, TRUE, Vector, holds, texts_of};
 use crate::expression::{Comparison, Node, Scalar};
 use crate::like::same;
 use crate::text::keep;
@@ -61,9 +61,8 @@ impl Frame<'_> {
             }
             Node::In { value, list, null: false } => {
                 let Vector::Text(text) = self.column(value)? else { return None };
-                let is_text = |item: &Scalar| if let Scalar::Text(text) = item { Some(text.clone()) } else { None };
-                let texts: Vec<String> = list.iter().filter_map(is_text).collect();
-                Some(text.select(rows, is_true, |text| texts.iter().any(|one| same(text, one.as_bytes()))))
+                let texts = texts_of(list);
+                Some(text.select(rows, is_true, |text| texts.iter().any(|one| same(text, one))))
             }
             Node::Compare(comparison, one, other) => match (self.column(one)?, &**other) {
                 (Vector::Text(text), Node::Constant(Scalar::Text(constant))) => {

@@ -5,18 +5,13 @@ use std::io::{Result, Write};
 use std::path::Path;
 
 use crate::cli::columns::write_columns;
+use crate::digest::short;
 use crate::output::Explained;
 use crate::service::Version;
 use crate::service::life::{By, Candidate, Entry, Example, ProposeOutcome, RolledBack, Shadow, StageState, What};
 
-/// Digits of a digest that people read.
-const DIGITS: usize = 12;
 /// Most files that a rollback shows one by one.
 const SHOWN_FILES: usize = 20;
-
-fn short(digest: &str) -> String {
-    digest.chars().take(DIGITS).collect()
-}
 
 fn config(version: &Version) -> String {
     version.config.as_ref().map_or_else(|| "the file's".to_owned(), ToString::to_string)

@@ -26,8 +26,18 @@ use crate::schema::{Column, arrow_type};
 ///
 /// Text that came as a dictionary stays one. The error says what is wrong and where.
 pub fn lift(column: wit::ColumnResult, declared: &Column, rows: usize) -> Result<ArrayRef, String> {
+    lift_within(column, declared, rows, &mut Text::default())
+}
+
+/// Makes an array of a column of several, which take from one allowance of text.
+pub fn lift_within(
+    column: wit::ColumnResult,
+    declared: &Column,
+    rows: usize,
+    text: &mut Text,
+) -> Result<ArrayRef, String> {
     let given = column.nodes.len();
-    let mut nodes = Nodes { rest: column.nodes.into_iter(), read: 0, given };
+    let mut nodes = Nodes { rest: column.nodes.into_iter(), read: 0, given, text };
     let nested = Nested { logical: declared.logical.clone(), nullable: declared.nullable };
     let array = nodes
         .array(&nested, rows, None, &Path { parent: None, name: &declared.name })
@@ -37,6 +47,25 @@ pub fn lift(column: wit::ColumnResult, declared: &Column, rows: usize) -> Result
         return Err(format!("column \"{name}\" has {given} nodes, but {} needs {read}", declared.logical));
     }
     Ok(array)
+}
+
+/// The text of dictionaries, written out: a dictionary of one long value and many codes is small only as long as nobody
+/// needs the text, and so are many of them.
+#[derive(Default)]
+pub struct Text {
+    bytes: usize,
+}
+
+impl Text {
+    /// Counts a column; an error when it is too much.
+    pub fn take(&mut self, array: &dyn Array) -> Result<(), String> {
+        self.bytes = self.bytes.saturating_add(text_bytes(array));
+        let bytes = self.bytes;
+        if bytes > TEXT_MAX_BYTES {
+            return Err(format!("its text takes {bytes} bytes when it is written out, more than {TEXT_MAX_BYTES}"));
+        }
+        Ok(())
+    }
 }
 
 /// Where in a column's tree a node stands.
@@ -54,13 +83,14 @@ impl fmt::Display for Path<'_> {
     }
 }
 
-struct Nodes {
+struct Nodes<'a> {
     rest: std::vec::IntoIter<wit::NodeResult>,
     read: usize,
     given: usize,
+    text: &'a mut Text,
 }
 
-impl Nodes {
+impl Nodes<'_> {
     /// The array of the next node and of those below it. `parent` is the validity of the struct around it.
     fn array(
         &mut self,
@@ -81,7 +111,7 @@ impl Nodes {
                 let offsets = offset_buffer(offsets, rows, usize::MAX).map_err(place)?;
                 let children = offsets.last().as_usize();
                 let below = Path { parent: Some(path), name: "item" };
-                let values = plain(self.array(item, children, None, &below)?).map_err(place)?;
+                let values = plain(self.array(item, children, None, &below)?, self.text).map_err(place)?;
                 let DataType::List(field) = arrow_type(&nested.logical) else {
                     return Err(place(unlike(&nested.logical)));
                 };
@@ -91,7 +121,7 @@ impl Nodes {
                 let mut children = Vec::with_capacity(fields.len());
                 for (name, field) in fields {
                     let child = self.array(field, rows, nulls.as_ref(), &Path { parent: Some(path), name })?;
-                    children.push(plain(child).map_err(place)?);
+                    children.push(plain(child, self.text).map_err(place)?);
                 }
                 let DataType::Struct(fields) = arrow_type(&nested.logical) else {
                     return Err(place(unlike(&nested.logical)));
@@ -176,14 +206,11 @@ fn flat(
 }
 
 /// Text below a list or a struct, written out: only a whole column stays a dictionary on its way through the host.
-fn plain(child: ArrayRef) -> Result<ArrayRef, String> {
+fn plain(child: ArrayRef, text: &mut Text) -> Result<ArrayRef, String> {
     if child.as_any_dictionary_opt().is_none() {
         return Ok(child);
     }
-    let bytes = text_bytes(&child);
-    if bytes > TEXT_MAX_BYTES {
-        return Err(format!("its text takes {bytes} bytes when it is written out, more than {TEXT_MAX_BYTES}"));
-    }
+    text.take(&child)?;
     cast(&child, &DataType::Utf8).map_err(|wrong| wrong.to_string())
 }
 

@@ -15,8 +15,8 @@ mod size;
 
 pub use json::{from_json, to_json};
 pub(super) use lift::lift;
+pub(super) use lift::{Text, lift_within};
 pub(super) use lower::{Lowered, bitmap, lower};
-pub(super) use size::text_bytes;
 pub use size::{crossing_bytes, row_bytes};
 
 #[cfg(test)]

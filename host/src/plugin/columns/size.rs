@@ -18,7 +18,16 @@ pub fn text_bytes(array: &dyn Array) -> usize {
     const COUNTED_FROM_BYTES: usize = 1024 * 1024;
     let Some(dictionary) = array.as_any_dictionary_opt() else { return 0 };
     let most = dictionary.values().get_buffer_memory_size().saturating_mul(array.len());
-    if most < COUNTED_FROM_BYTES { most } else { (0..array.len()).map(|row| row_bytes(array, row)).sum() }
+    if most < COUNTED_FROM_BYTES {
+        return most;
+    }
+    if let Some(dictionary) = array.as_any().downcast_ref::<DictionaryArray<Int32Type>>()
+        && let Some(texts) = dictionary.values().as_string_opt::<i32>()
+    {
+        let codes = dictionary.keys().iter().flatten();
+        return codes.map(|code| texts.value_length(code as usize) as usize).sum();
+    }
+    (0..array.len()).map(|row| row_bytes(array, row)).sum()
 }
 
 /// About how many bytes one row of a column takes, text written out.

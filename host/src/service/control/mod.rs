@@ -24,5 +24,4 @@ pub mod shapes;
 mod socket;
 
 pub use client::Client;
-pub use server::{CONTROL_MAX_CONNECTIONS, Control};
-pub use socket::SOCKET_NAME;
+pub use server::Control;

@@ -14,7 +14,7 @@ use crate::config::{PluginStage, Stage, StageKind};
 use crate::dimension::Dimension;
 use crate::error::{Error, ErrorKind, Result};
 use crate::service::assembly::lakes;
-use crate::service::logic::{Version, plugin_stages};
+use crate::service::logic::{Version, plugin_stage, plugin_stages};
 
 impl Changes {
     /// Answers; only a capture takes longer, and waits on a thread of its own.
@@ -71,7 +71,7 @@ impl Changes {
     }
 
     fn find(&self, stage: &str) -> Result<(&Stage, &PluginStage)> {
-        plugin_stages(&self.assembly.pipeline).find(|(settings, _)| settings.name.value == stage).ok_or_else(|| {
+        plugin_stage(&self.assembly.pipeline, stage).ok_or_else(|| {
             let names: Vec<&str> =
                 plugin_stages(&self.assembly.pipeline).map(|(settings, _)| settings.name.value.as_str()).collect();
             Error::new(ErrorKind::Config, format!("the pipeline has no stage \"{stage}\" that is a plugin"))
@@ -184,7 +184,7 @@ impl Changes {
     /// Puts a version in place that was kept.
     fn go_to(&mut self, stage: &str, version: &Version) -> Result<()> {
         let (settings, file) = self.find(stage)?;
-        let plugin = self.assembly.load(settings, &self.assembly.store.read(&version.digest)?)?;
+        let plugin = self.assembly.load_kept(settings, &version.digest)?;
         let instead_of = file.config.value.json();
         let config = version.config.clone().map(|config| ConfigChange { config, instead_of });
         let waiting = Waiting { plugin, config, by: By::Person, why: String::new(), shadow: None, wanted: true };

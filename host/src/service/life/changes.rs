@@ -18,7 +18,8 @@ use crate::plan::{Plan, PlannedStage};
 use crate::plugin::Plugin;
 use crate::service::assembly::Assembly;
 use crate::service::coordinator::{Proposal, Request};
-use crate::service::logic::{Change, Logic, Version, plugin_stages};
+use crate::service::logic::{Change, Logic, Version, plugin_stage, plugin_stages};
+use crate::service::probation::TIMED_ROWS;
 use crate::service::threads::Replacement;
 
 use super::Question;
@@ -52,8 +53,7 @@ pub(super) struct Waiting {
 
 impl Waiting {
     pub fn version(&self) -> Version {
-        let config = self.config.as_ref().map(|change| change.config.clone());
-        Version { digest: self.plugin.digest().to_owned(), config }
+        Version::new(self.plugin.digest().to_owned(), self.config.as_ref())
     }
 
     pub fn candidate(&self) -> Candidate {
@@ -167,7 +167,7 @@ impl Changes {
             return false;
         }
         let config = self.live.configs.get(name).cloned();
-        let version = Version { digest: found, config: config.as_ref().map(|change| change.config.clone()) };
+        let version = Version::new(found, config.as_ref());
         let history = &self.assembly.history;
         let refused = |why: String| {
             tracing::warn!(stage = name, file = %path.display(), "swap: refused, the stage goes on as it is: {why}");
@@ -275,10 +275,10 @@ impl Changes {
     /// Both versions of a stage on the batches that it has just seen; none when it has seen none.
     fn shadow(&self, stage: &str, plan: &Plan, logic: &Logic) -> Result<Option<Shadow>> {
         let samples = self.assembly.taps.of(stage).recent();
-        let settings = self.assembly.pipeline.stages.iter().find(|settings| settings.name.value == stage);
+        let settings = plugin_stage(&self.assembly.pipeline, stage);
         let live = contender(stage, &self.plan, &self.live);
         let candidate = contender(stage, plan, logic);
-        let (Some(settings), Some(live), Some(candidate)) = (settings, live, candidate) else { return Ok(None) };
+        let (Some((settings, _)), Some(live), Some(candidate)) = (settings, live, candidate) else { return Ok(None) };
         if samples.is_empty() {
             return Ok(None);
         }
@@ -311,13 +311,12 @@ impl Changes {
             .filter_map(|change| Some((change.clone(), self.settings(&change.stage)?.clone())));
         let watched = watched.collect();
         let text: Vec<String> = changes.iter().map(ToString::to_string).collect();
-        let mut replacements = Vec::with_capacity(self.assembly.pipeline.workers);
-        for worker in 0..self.assembly.pipeline.workers {
-            let parts = self.assembly.parts(&plan, &logic, worker, 0)?;
-            let event_time = self.assembly.event_time(&plan);
-            replacements.push(Replacement { plan: Arc::clone(&plan), event_time, parts });
-        }
-        let proposal = Proposal { stamp: self.assembly.stamp(&plan, &logic), replacements, changes, watched };
+        let stamp = self.assembly.stamp(&plan, &logic);
+        let parts = self.assembly.parts(&plan, &logic, &stamp, 0)?;
+        let event_time = self.assembly.event_time(&plan);
+        let replacement = |parts| Replacement { plan: Arc::clone(&plan), event_time: event_time.clone(), parts };
+        let replacements = parts.into_iter().map(replacement).collect();
+        let proposal = Proposal { stamp, replacements, changes, watched };
         self.requests
             .send(Request::Swap(Box::new(proposal)))
             .map_err(|_| Error::new(ErrorKind::Unavailable, "the run is over"))?;
@@ -327,8 +326,7 @@ impl Changes {
     }
 
     fn settings(&self, stage: &str) -> Option<&Swap> {
-        let found = plugin_stages(&self.assembly.pipeline).find(|(settings, _)| settings.name.value == stage);
-        found.map(|(_, plugin)| &plugin.swap)
+        plugin_stage(&self.assembly.pipeline, stage).map(|(_, plugin)| &plugin.swap)
     }
 
     /// Puts a candidate in the line and tries it: alone, then with all that wait.
@@ -369,8 +367,7 @@ fn held_because(stage: &str, thresholds: &Swap, shadow: Option<&Shadow>) -> Opti
     }
     let Shadow { rows, live, candidate, .. } = shadow?;
     let (before, then) = (live.rejected_share(*rows), candidate.rejected_share(*rows));
-    // One row more is no pattern.
-    if then * *rows as f64 > (before + thresholds.rejected) * *rows as f64 + 1.0 {
+    if thresholds.is_too_many(then * *rows as f64, *rows, before) {
         return Some(format!(
             "of the {rows} rows that stage \"{stage}\" saw last it rejects {:.1}%, what runs {:.1}%; `swap.rejected` allows {:.1}% more",
             then * 100.0,
@@ -378,7 +375,7 @@ fn held_because(stage: &str, thresholds: &Swap, shadow: Option<&Shadow>) -> Opti
             thresholds.rejected * 100.0
         ));
     }
-    if *rows >= 1_000 && candidate.ns_a_row > live.ns_a_row.saturating_mul(u64::from(thresholds.slower)) {
+    if *rows >= TIMED_ROWS && candidate.ns_a_row > live.ns_a_row.saturating_mul(u64::from(thresholds.slower)) {
         return Some(format!(
             "on the {rows} rows that stage \"{stage}\" saw last it takes {} ns a row, what runs {}; `swap.slower` allows {} times as long",
             candidate.ns_a_row, live.ns_a_row, thresholds.slower

@@ -216,7 +216,7 @@ mod tests {
     fn an_unknown_property_is_named() {
         let properties = BTreeMap::from([("no.such.thing".to_owned(), "1".to_owned())]);
         let config = configure("source \"s\"", "b:1", &properties, &[], &[]).unwrap();
-        let error = config.create::<rdkafka::consumer::BaseConsumer>().map(drop).unwrap_err();
+        let error = config.create::<BaseConsumer>().map(drop).unwrap_err();
         let error = not_created("source \"s\"", error);
         assert!(error.message().contains("no.such.thing"), "{error}");
     }

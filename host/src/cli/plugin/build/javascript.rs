@@ -5,7 +5,7 @@ use std::process::Command;
 
 use serde::Deserialize;
 
-use super::{Component, does_not_build, file_name, run, sdk, work_folder};
+use super::{Component, Lang, does_not_build, file_name, run, sdk, work_folder};
 use crate::cli::plugin::unreadable;
 use crate::error::{Error, ErrorKind, Result};
 
@@ -27,7 +27,7 @@ pub(super) fn build(folder: &Path) -> Result<Component> {
             .help("it needs `name`, and `main` when the plugin is not in index.js")
     })?;
     let work = work_folder()?;
-    let sdk = sdk("javascript", folder, &work.path().join("sdk"))?;
+    let sdk = sdk(Lang::Javascript, folder, &work.path().join("sdk"))?;
     let out = work.path().join("component.wasm");
     let mut command = Command::new("node");
     command.arg(sdk.join("javascript/build.js")).arg(folder).arg(sdk.join("wit")).arg(&out);

@@ -9,9 +9,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 use std::sync::Arc;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 
-use super::new::{SDK_FOLDER, write_sdk};
+use super::new::{Lang, SDK_FOLDER, write_sdk};
 use super::unreadable;
 use crate::cli::Failure;
 use crate::error::{Error, ErrorKind, Result};
@@ -54,7 +54,11 @@ pub(super) struct Built {
 
 /// Builds the plugin in a folder, and loads it; the component that lies there stays as it is.
 pub(super) fn build(engine: &Engine, folder: &Path) -> Result<Built> {
-    let Component { name, bytes } = Language::of(folder)?.build(folder)?;
+    let Component { name, bytes } = match language(folder)? {
+        Lang::Rust => rust::build(folder)?,
+        Lang::Python => python::build(folder)?,
+        Lang::Javascript => javascript::build(folder)?,
+    };
     let plugin = engine.load(&bytes, &folder.join(&name).display().to_string())?;
     Ok(Built { name, bytes, plugin })
 }
@@ -67,40 +71,14 @@ struct Component {
     bytes: Vec<u8>,
 }
 
-/// The languages, each known by its manifest.
-#[derive(Clone, Copy)]
-enum Language {
-    Rust,
-    Python,
-    JavaScript,
-}
-
-impl Language {
-    const ALL: [Self; 3] = [Self::Rust, Self::Python, Self::JavaScript];
-
-    fn manifest(self) -> &'static str {
-        match self {
-            Self::Rust => "Cargo.toml",
-            Self::Python => "pyproject.toml",
-            Self::JavaScript => "package.json",
-        }
-    }
-
-    fn of(folder: &Path) -> Result<Self> {
-        Self::ALL.into_iter().find(|language| folder.join(language.manifest()).exists()).ok_or_else(|| {
-            let message = format!("{} has no Cargo.toml, pyproject.toml or package.json", folder.display());
-            Error::new(ErrorKind::Config, message)
-                .help("name the folder of a plugin: `millstream plugin build examples/flights/plugins/clean`")
-        })
-    }
-
-    fn build(self, folder: &Path) -> Result<Component> {
-        match self {
-            Self::Rust => rust::build(folder),
-            Self::Python => python::build(folder),
-            Self::JavaScript => javascript::build(folder),
-        }
-    }
+/// The language of the plugin in a folder, by its manifest.
+fn language(folder: &Path) -> Result<Lang> {
+    let all = Lang::value_variants().iter().copied();
+    all.into_iter().find(|language| folder.join(language.manifest()).exists()).ok_or_else(|| {
+        let message = format!("{} has no Cargo.toml, pyproject.toml or package.json", folder.display());
+        Error::new(ErrorKind::Config, message)
+            .help("name the folder of a plugin: `millstream plugin build examples/flights/plugins/clean`")
+    })
 }
 
 /// The name of a component's file, from that of its package: `@shop/clean-links` makes `clean_links.wasm`.
@@ -111,7 +89,7 @@ fn file_name(package: &str) -> String {
 
 /// The interface, and the SDK that a plugin is built with: its own copy, as `plugin new` wrote it, else this binary's, which
 /// is written into `work`.
-fn sdk(language: &str, folder: &Path, work: &Path) -> Result<PathBuf> {
+fn sdk(language: Lang, folder: &Path, work: &Path) -> Result<PathBuf> {
     let own = folder.join(SDK_FOLDER);
     if own.join("wit/stage.wit").exists() {
         return own.canonicalize().map_err(|error| unreadable(&own, error));
@@ -162,10 +140,10 @@ mod tests {
     #[test]
     fn a_folder_without_a_manifest_is_no_plugin() {
         let folder = tempfile::tempdir().unwrap();
-        assert!(Language::of(folder.path()).is_err());
-        for language in Language::ALL.into_iter().rev() {
-            std::fs::write(folder.path().join(language.manifest()), "").unwrap();
-            assert_eq!(Language::of(folder.path()).unwrap().manifest(), language.manifest());
+        assert!(language(folder.path()).is_err());
+        for lang in Lang::value_variants().iter().rev() {
+            std::fs::write(folder.path().join(lang.manifest()), "").unwrap();
+            assert_eq!(language(folder.path()).unwrap().manifest(), lang.manifest());
         }
     }
 }

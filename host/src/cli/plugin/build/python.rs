@@ -6,7 +6,7 @@ use std::process::Command;
 
 use serde::Deserialize;
 
-use super::{Component, does_not_build, file_name, run, sdk, work_folder};
+use super::{Component, Lang, does_not_build, file_name, run, sdk, work_folder};
 use crate::cli::plugin::unreadable;
 use crate::error::{Error, ErrorKind, Result};
 
@@ -50,7 +50,7 @@ pub(super) fn build(folder: &Path) -> Result<Component> {
     let module = tool.millstream.module.unwrap_or_else(|| project.name.replace(['-', '.'], "_"));
     let sources = sources(folder, &module)?;
     let work = work_folder()?;
-    let sdk = sdk("python", folder, &work.path().join("sdk"))?;
+    let sdk = sdk(Lang::Python, folder, &work.path().join("sdk"))?;
     let entry = work.path().join("entry");
     let version = project.version.as_deref().unwrap_or("0.0.0");
     let text = entry_module(&module, &project.name, version);

@@ -31,7 +31,7 @@ enum Kind {
 
 /// The languages of plugins.
 #[derive(Clone, Copy, Debug, ValueEnum)]
-enum Lang {
+pub(super) enum Lang {
     /// Rust.
     Rust,
     /// Python: needs componentize-py to build.
@@ -47,6 +47,15 @@ impl Lang {
             Self::Rust => "rust",
             Self::Python => "python",
             Self::Javascript => "javascript",
+        }
+    }
+
+    /// The file by which a plugin's folder is known.
+    pub(super) fn manifest(self) -> &'static str {
+        match self {
+            Self::Rust => "Cargo.toml",
+            Self::Python => "pyproject.toml",
+            Self::Javascript => "package.json",
         }
     }
 
@@ -93,7 +102,7 @@ impl New {
         }
         let kind = format!("{:?}", self.kind).to_lowercase();
         self.write_templates(&kind, &name)?;
-        write_sdk(self.lang.folder(), &self.folder.join(SDK_FOLDER))?;
+        write_sdk(self.lang, &self.folder.join(SDK_FOLDER))?;
         let (title, tests) = self.lang.title_and_tests();
         let mut out = std::io::stdout().lock();
         let folder = self.folder.display();
@@ -131,21 +140,24 @@ impl New {
 }
 
 /// Writes a language's SDK, and the interface, into a folder.
-pub(super) fn write_sdk(lang: &str, folder: &Path) -> Result<()> {
-    if lang == Lang::Rust.folder() {
-        return sdk::write_rust(folder);
-    }
+pub(super) fn write_sdk(lang: Lang, folder: &Path) -> Result<()> {
     let version = env!("CARGO_PKG_VERSION");
     write(&folder.join("VERSION"), &format!("{version}\n"))?;
     write(
         &folder.join("README.md"),
         &format!(
-            "An SDK of Millstream {version} and the interface that it speaks (wit/stage.wit), as `millstream plugin new` \
-             wrote them.\nDo not change them: `millstream plugin sdk` replaces this folder.\n"
+            "{} of Millstream {version} and the interface that it speaks (wit/stage.wit), as `millstream plugin new` \
+             wrote them.\nDo not change them: `millstream plugin sdk` replaces this folder.\n",
+            if matches!(lang, Lang::Rust) { "The Rust SDK" } else { "An SDK" }
         ),
     )?;
-    for (path, source) in below(&format!("sdk/{lang}/")) {
-        write(&folder.join(lang).join(path), source)?;
+    match lang {
+        Lang::Rust => sdk::write_rust(folder)?,
+        Lang::Python | Lang::Javascript => {
+            for (path, source) in below(&format!("sdk/{}/", lang.folder())) {
+                write(&folder.join(lang.folder()).join(path), source)?;
+            }
+        }
     }
     write(&folder.join("wit/stage.wit"), embedded("wit/stage.wit")?)
 }
@@ -172,7 +184,7 @@ impl Sdk {
         if fresh.exists() {
             std::fs::remove_dir_all(&fresh).map_err(failed)?;
         }
-        write_sdk(Lang::of_sdk(&folder).folder(), &fresh)?;
+        write_sdk(Lang::of_sdk(&folder), &fresh)?;
         std::fs::remove_dir_all(&folder).and_then(|()| std::fs::rename(&fresh, &folder)).map_err(failed)?;
         let (before, after) = (before.trim(), env!("CARGO_PKG_VERSION"));
         Ok(writeln!(std::io::stdout().lock(), "{}: SDK {before} replaced by {after}", folder.display())?)

@@ -13,17 +13,8 @@ use crate::error::{Error, ErrorKind, Result};
 const SDK: &str = "millstream-sdk";
 const MEMBERS: [&str; 2] = ["sdk", "sdk/derive"];
 
-/// Writes the SDK into a folder.
+/// Writes the SDK's own part of a folder.
 pub fn write_rust(folder: &Path) -> Result<()> {
-    let version = env!("CARGO_PKG_VERSION");
-    write(&folder.join("VERSION"), &format!("{version}\n"))?;
-    write(
-        &folder.join("README.md"),
-        &format!(
-            "The Rust SDK of Millstream {version} and the interface that it speaks (wit/stage.wit), as `millstream plugin \
-             new` wrote them.\nDo not change them: `millstream plugin sdk` replaces this folder.\n"
-        ),
-    )?;
     write(&folder.join("Cargo.toml"), &text(&workspace()?)?)?;
     for member in MEMBERS {
         let manifest = format!("{member}/Cargo.toml");
@@ -32,7 +23,7 @@ pub fn write_rust(folder: &Path) -> Result<()> {
             write(&folder.join(member).join("src").join(path), source)?;
         }
     }
-    write(&folder.join("wit/stage.wit"), embedded("wit/stage.wit")?)
+    Ok(())
 }
 
 /// The lock file of a new plugin: the versions that this release was tested with.
@@ -88,10 +79,7 @@ fn workspace() -> Result<Table> {
     let mut needed = BTreeSet::from([SDK.to_owned()]);
     for member in MEMBERS {
         let manifest = without_tests(table(&format!("{member}/Cargo.toml"))?);
-        let targets = manifest.get("target").and_then(Value::as_table).into_iter().flat_map(|all| all.iter());
-        let parts = targets.filter_map(|(_, part)| part.as_table()).chain([&manifest]);
-        let dependencies = parts.filter_map(|part| part.get("dependencies").and_then(Value::as_table));
-        needed.extend(dependencies.flat_map(|all| all.keys().cloned()));
+        needed.extend(named(&manifest, "dependencies"));
     }
     if let Some(Value::Table(dependencies)) = workspace.get_mut("dependencies") {
         dependencies.retain(|name, _| needed.contains(name));
@@ -121,12 +109,17 @@ fn only_tests() -> Result<BTreeSet<String>> {
     let mut names = BTreeSet::new();
     for member in MEMBERS {
         let manifest = table(&format!("{member}/Cargo.toml"))?;
-        let targets = manifest.get("target").and_then(Value::as_table).into_iter().flat_map(|all| all.iter());
-        let parts = targets.filter_map(|(_, part)| part.as_table()).chain([&manifest]);
-        let tests = parts.filter_map(|part| part.get("dev-dependencies").and_then(Value::as_table));
-        names.extend(tests.flat_map(|all| all.keys().cloned()));
+        names.extend(named(&manifest, "dev-dependencies"));
     }
     Ok(names)
+}
+
+/// The crates that a section of a manifest names, also those of single targets.
+fn named(manifest: &Table, section: &str) -> BTreeSet<String> {
+    let targets = manifest.get("target").and_then(Value::as_table).into_iter().flat_map(|all| all.iter());
+    let parts = targets.filter_map(|(_, part)| part.as_table()).chain([manifest]);
+    let crates = parts.filter_map(|part| part.get(section).and_then(Value::as_table));
+    crates.flat_map(|all| all.keys().cloned()).collect()
 }
 
 fn is_member(package: &Table, member: &str) -> bool {
