@@ -30,7 +30,7 @@ def main():
     WORK.mkdir(parents=True, exist_ok=True)
     data = WORK / f"data-{arguments.events}"
     generate(data, arguments.events)
-    print(f"# examples/clicks, {arguments.events:,} events, {datetime.date.today()}\n\n{machine()}\n")
+    print(f"# examples/clicks, {arguments.events:,} events, {datetime.date.today()}\n\n{machine()}; `tests/bench/clicks.py`\n")
     if arguments.only != "kafka":
         events = ["--set", f"source.clicks.file.path={data / 'clicks.jsonl'}"]
         report("from a file", run("clicks.toml", data, events, {}), arguments.events)
@@ -71,23 +71,46 @@ def run(pipeline, data, settings, environment):
     for folder in (lake, state):
         shutil.rmtree(folder, ignore_errors=True)
     command = [MILLSTREAM, "--log", "warn", "run", EXAMPLE / pipeline, "--until-caught-up", "--no-progress",
-               "--summary", summary, "--set", f"data={state}", "--set", f"rejects.file.path={lake / 'rejects'}", *settings]
-    for output in OUTPUTS:
-        command += ["--set", f"output.{output}.parquet.path={lake / output}"]
-    for table in ("users", "urls", "devices"):
-        command += ["--set", f"dimension.{table}.file.path={data / table}.parquet"]
+               "--summary", summary, *places(data, lake, state), *settings]
     began = time.monotonic()
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, env=os.environ | environment)
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode != 0:
-        raise SystemExit(f"{pipeline} failed with {process.returncode}")
+    usage = finish(command, env=os.environ | environment)
     result = json.loads(summary.read_text())
     result["wall_seconds"] = time.monotonic() - began
     result["process_cpu_seconds"] = usage.ru_utime + usage.ru_stime
     result["process_peak_bytes"] = usage.ru_maxrss * 1024
     result["lake_files"] = {output: sorted(file.stat().st_size for file in (lake / output).rglob("*.parquet")) for output in OUTPUTS}
     return result
+
+
+def places(data, lake, state):
+    """The settings that put everything of examples/clicks elsewhere."""
+    paths = {"data": state, "rejects.file.path": lake / "rejects"}
+    paths |= {f"output.{output}.parquet.path": lake / output for output in OUTPUTS}
+    paths |= {f"dimension.{table}.file.path": data / f"{table}.parquet" for table in ("users", "urls", "devices")}
+    return [part for key, path in paths.items() for part in ("--set", f"{key}={path}")]
+
+
+def finish(command, **options):
+    """Runs a command to its end; what the kernel counted."""
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, **options)
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode != 0:
+        raise SystemExit(f"{' '.join(map(str, command))} failed with {process.returncode}")
+    return usage
+
+
+def whole(folder, pipeline, events):
+    """A pipeline's text, run in an empty folder to its end: its summary, and what the kernel counted. All events are read."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    (folder / "pipeline.toml").write_text(pipeline)
+    usage = finish([MILLSTREAM, "--log", "warn", "run", "pipeline.toml", "--until-caught-up", "--no-progress",
+                    "--summary", "summary.json"], cwd=folder)
+    summary = json.loads((folder / "summary.json").read_text())
+    if summary["in"] != events or not summary["conserved"]:
+        raise SystemExit(f"{folder}: {summary['in']} of {events} events were read, conserved: {summary['conserved']}")
+    return summary, usage
 
 
 def stages(data):
@@ -124,7 +147,7 @@ def machine():
                   if line.startswith("model name")), "unknown processor")
     commit = subprocess.run(["git", "-C", REPOSITORY, "rev-parse", "--short", "HEAD"], capture_output=True, text=True).stdout.strip()
     load = os.getloadavg()[0]
-    return f"{model}, {os.cpu_count()} cores, load {load:.1f} at the start; commit {commit or 'unknown'}; `make bench`"
+    return f"{model}, {os.cpu_count()} cores, load {load:.1f} at the start; commit {commit or 'unknown'}"
 
 
 @contextlib.contextmanager

@@ -6,12 +6,8 @@ Prints a Markdown report. Each run starts with an empty data folder; every row i
 """
 
 import argparse
-import json
-import os
-import shutil
 import statistics
 import subprocess
-import time
 
 import clicks
 
@@ -26,7 +22,7 @@ def main():
     rounds = parser.parse_args().rounds
     data, work = clicks.WORK / f"data-{EVENTS}", clicks.WORK / "delivery"
     clicks.generate(data, EVENTS)
-    print(f"## Exactly once beside at least once\n\n{clicks.machine()}\n", flush=True)
+    print(f"## Exactly once beside at least once\n\n{clicks.machine()}; `tests/bench/delivery.py`\n", flush=True)
     print("| epochs | delivery | events a second | CPU ns an event | cost |\n|---|---|---|---|---|")
     with clicks.kafka() as brokers:
         for number in range(2):  # the broker's JVM warms up
@@ -45,9 +41,10 @@ def main():
 
 def once(data, work, brokers, topic, interval, delivery):
     """Seconds and CPU seconds of the run alone."""
-    shutil.rmtree(work, ignore_errors=True)
-    work.mkdir(parents=True)
-    (work / "delivery.toml").write_text(f"""name = "delivery"
+    # Makes the topic; its one record is no row.
+    subprocess.run([clicks.MILLSTREAM, "generate", "clicks", "--events", "1", "--kafka", brokers, "--topic", topic],
+                   check=True, stdout=subprocess.DEVNULL)
+    summary, _ = clicks.whole(work, f"""name = "delivery"
 workers = 2
 epoch = {{ interval = "{interval}" }}
 
@@ -61,15 +58,7 @@ kafka = {{ brokers = "{brokers}", topic = "{topic}", key = "event_id", delivery 
 
 [rejects]
 file = {{ path = "rejects" }}
-""")
-    # Makes the topic; its one record is no row.
-    subprocess.run([clicks.MILLSTREAM, "generate", "clicks", "--events", "1", "--kafka", brokers, "--topic", topic],
-                   check=True, stdout=subprocess.DEVNULL)
-    subprocess.run([clicks.MILLSTREAM, "--log", "error", "run", "delivery.toml", "--until-caught-up", "--no-progress",
-                    "--summary", "summary.json"], cwd=work, check=True, stdout=subprocess.DEVNULL)
-    summary = json.loads((work / "summary.json").read_text())
-    if summary["in"] != EVENTS or not summary["conserved"]:
-        raise SystemExit(f"{topic}: {summary['in']} of {EVENTS} events, conserved: {summary['conserved']}")
+""", EVENTS)
     return summary["seconds"], summary["cpu_seconds"]
 
 

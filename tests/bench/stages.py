@@ -2,13 +2,9 @@
 
     python3 tests/bench/stages.py
 
-Prints a Markdown table: instances, peak memory of the process, CPU time a row and stage. Every stage has a configuration and an instance of its own.
+Prints a Markdown table: instances, peak memory of the process, CPU time a row and
+stage. Every stage has a configuration and an instance of its own.
 """
-
-import json
-import os
-import shutil
-import subprocess
 
 import clicks
 
@@ -20,27 +16,13 @@ STAGES = (1, 10, 100)
 def main():
     data, work = clicks.WORK / f"data-{EVENTS}", clicks.WORK / "stages"
     clicks.generate(data, EVENTS)
-    print(f"## Many stages\n\n{clicks.machine()}\n", flush=True)
+    print(f"## Many stages\n\n{clicks.machine()}; `tests/bench/stages.py`\n", flush=True)
     print("| stages | instances | peak memory, MB | CPU ns a row and stage |\n|---|---|---|---|")
     for stages in STAGES:
-        result, peak = once(data, work, stages)
+        result, usage = clicks.whole(work, pipeline(data, stages), EVENTS)
+        peak = usage.ru_maxrss * 1024
         cpu = sum(ns for phase, ns in result["phases"].items() if phase.startswith("stage "))
         print(f"| {stages} | {stages * WORKERS} | {peak / 1e6:,.0f} | {cpu / result['in'] / stages:,.0f} |", flush=True)
-
-
-def once(data, work, stages):
-    """A run over all events: its summary, and the peak of its memory in bytes."""
-    shutil.rmtree(work, ignore_errors=True)
-    work.mkdir(parents=True)
-    (work / "stages.toml").write_text(pipeline(data, stages))
-    process = subprocess.Popen([clicks.MILLSTREAM, "--log", "warn", "run", "stages.toml", "--until-caught-up", "--no-progress",
-                                "--summary", "summary.json"], cwd=work, stdout=subprocess.DEVNULL)
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode != 0:
-        raise SystemExit(f"{stages} stages failed with {process.returncode}")
-    result = json.loads((work / "summary.json").read_text())
-    return result, usage.ru_maxrss * 1024
 
 
 def pipeline(data, stages):

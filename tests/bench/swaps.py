@@ -30,7 +30,7 @@ def main():
     arguments = parser.parse_args()
     data = clicks.WORK / f"data-{arguments.events}"
     clicks.generate(data, arguments.events)
-    print(f"## Swaps at full speed: examples/clicks from a file, epochs of 500 ms\n\n{clicks.machine()}\n", flush=True)
+    print(f"## Swaps at full speed: examples/clicks from a file, epochs of 500 ms\n\n{clicks.machine()}; `tests/bench/swaps.py`\n", flush=True)
     report(at_full_speed(data))
     print("\n## Swaps under load\n", flush=True)
     subprocess.run(["cargo", "run", "--quiet", "--release", "--package", "millstream-tests", "--example", "swaps", "--",
@@ -45,13 +45,9 @@ def at_full_speed(data):
     plugin = folder / "clean.wasm"
     plugin.write_bytes(PLUGIN.read_bytes())
     command = [clicks.MILLSTREAM, "--log-json", "--log", "info,millstream=debug", "run", clicks.EXAMPLE / "clicks.toml",
-               "--follow", "--no-progress", "--set", f"data={folder / 'state'}", "--set", "epoch.interval=500ms",
-               "--set", f"rejects.file.path={folder / 'rejects'}", "--set", f"stage.clean.plugin.file={plugin}",
+               "--follow", "--no-progress", *clicks.places(data, folder / "lake", folder / "state"), "--set",
+               "epoch.interval=500ms", "--set", f"stage.clean.plugin.file={plugin}",
                "--set", f"source.clicks.file.path={data / 'clicks.jsonl'}"]
-    for output in clicks.OUTPUTS:
-        command += ["--set", f"output.{output}.parquet.path={folder / output}"]
-    for table in ("users", "urls", "devices"):
-        command += ["--set", f"dimension.{table}.file.path={data / table}.parquet"]
     lines, put = [], None
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
         for line in process.stderr:

@@ -1,5 +1,5 @@
 //! One stage in several languages, on the same 4,096 rows: size, time to compile, time and memory of an instance, time a
-//! row. Times are the processor's, but that of compiling, which uses all cores. Linux only.
+//! row. Times are the processor's, but that of compiling, which uses all cores.
 //!
 //! `cargo run --release -p millstream-tests --example languages -- CLICKS.jsonl COMPONENT..`, where the components read
 //! `url` and `user_agent`, as those of examples/clicks/plugins/clean* do.
@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use arrow::array::{ArrayRef, RecordBatch, StringArray};
+use cpu_time::ThreadTime;
 use millstream::config::Limits;
 use millstream::contract::{Call, Given};
 use millstream::plugin::Engine;
@@ -56,9 +57,9 @@ fn measure(path: &Path, call: &Call) -> Result<()> {
         json!({ "bots": ["Googlebot", "bingbot", "AhrefsBot", "curl/"], "tracking": ["utm_", "gclid", "fbclid"] });
     let limits = Limits { memory_bytes: 1 << 30, deadline: DEADLINE, rejected: None, trap_calls: 0 };
     let start = || plugin.instantiate("clean", &config.to_string(), &Given::default(), &limits);
-    let began = worked_ns()?;
+    let began = ThreadTime::now();
     let (mut instance, contract) = start()?;
-    let started_ns = worked_ns()? - began;
+    let started = began.elapsed();
     let at_start = instance.memory_bytes();
     let ns_a_row = ns_a_row(|| instance.process(call, &contract, &[], DEADLINE).is_ok_and(|patch| patch.is_ok()))?;
     println!(
@@ -66,7 +67,7 @@ fn measure(path: &Path, call: &Call) -> Result<()> {
         path.file_name().unwrap_or_default().display(),
         bytes.len() as f64 / MIB,
         compile.as_secs_f64(),
-        started_ns as f64 / 1e6,
+        started.as_secs_f64() * 1e3,
         at_start as f64 / MIB,
         instance.memory_bytes() as f64 / MIB,
     );
@@ -80,19 +81,13 @@ fn ns_a_row(mut call: impl FnMut() -> bool) -> Result<f64> {
     }
     let mut best = f64::INFINITY;
     for _ in 0..STRETCHES {
-        let began = worked_ns()?;
+        let began = ThreadTime::now();
         for _ in 0..STRETCH {
             call();
         }
-        best = best.min((worked_ns()? - began) as f64 / f64::from(STRETCH) / ROWS as f64);
+        best = best.min(began.elapsed().as_nanos() as f64 / f64::from(STRETCH) / ROWS as f64);
     }
     Ok(best)
-}
-
-/// The processor's time that this thread has had.
-fn worked_ns() -> Result<u64> {
-    let text = std::fs::read_to_string("/proc/thread-self/schedstat")?;
-    Ok(text.split(' ').next().unwrap_or_default().parse()?)
 }
 
 /// The first rows of the events that have what the stages read.

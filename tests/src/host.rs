@@ -1,7 +1,7 @@
 //! The binary as its user has it: in a folder of its own, started, watched, killed.
 
 use std::fs;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::OnceLock;
@@ -17,11 +17,15 @@ pub fn repository() -> PathBuf {
     package.parent().expect("the repository").to_path_buf()
 }
 
+/// Where cargo built these tests.
+pub fn target() -> PathBuf {
+    let tests = std::env::current_exe().expect("the test's own path");
+    tests.ancestors().nth(3).expect("the target folder").to_path_buf()
+}
+
 /// A file that cargo built, beside the tests.
 fn built(path: &str) -> PathBuf {
-    let tests = std::env::current_exe().expect("the test's own path");
-    let target = tests.ancestors().nth(3).expect("the target folder");
-    let file = target.join(path);
+    let file = target().join(path);
     assert!(file.exists(), "{} is not built: `make build plugins` does it", file.display());
     file
 }
@@ -40,6 +44,19 @@ mod built_component;
 /// A plugin of tests/components.
 pub fn component(name: &'static str) -> Vec<u8> {
     built_component::component(name).to_vec()
+}
+
+/// Puts a file in place as a build does: whole, or not at all.
+pub fn put(path: &Path, bytes: impl AsRef<[u8]>) {
+    let fresh = path.with_extension("new");
+    fs::write(&fresh, bytes).expect("a file");
+    fs::rename(&fresh, path).expect("a file");
+}
+
+/// Adds a line to a file that grows.
+pub fn append(file: &Path, line: &str) {
+    let mut file = fs::OpenOptions::new().append(true).open(file).expect("the file");
+    writeln!(file, "{line}").expect("a line more");
 }
 
 /// Runs to the end; fails with everything that was said when it does not succeed.
@@ -84,6 +101,18 @@ impl Host {
         Self { child, lines, said: Vec::new() }
     }
 
+    /// A run that follows its sources and says each commit; waits until it runs.
+    pub fn follow(pipeline: &Path, set: &[&str]) -> Self {
+        let mut run = millstream();
+        run.arg("run").arg(pipeline).args(["--follow", "--no-progress", "--log", "info,millstream=debug"]);
+        set.iter().for_each(|set| {
+            run.args(["--set", set]);
+        });
+        let mut host = Self::start(&mut run);
+        host.wait_for("running");
+        host
+    }
+
     /// Waits until it says a line with `what` in it, behind those that were waited for before.
     pub fn wait_for(&mut self, what: &str) -> String {
         let until = Instant::now() + PATIENCE;
@@ -109,6 +138,18 @@ impl Host {
     /// Waits for its end.
     pub fn wait(&mut self) -> ExitStatus {
         self.child.wait().expect("the host's end")
+    }
+
+    /// Its end, if it comes by itself so soon.
+    pub fn ends_within(&mut self, time: Duration) -> Option<ExitStatus> {
+        let until = Instant::now() + time;
+        loop {
+            let ended = self.ended();
+            if ended.is_some() || Instant::now() >= until {
+                return ended;
+            }
+            std::thread::yield_now();
+        }
     }
 
     /// Its end, if it came by itself.
@@ -152,9 +193,7 @@ impl Clicks {
     pub fn new() -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let example = repository().join("examples/clicks");
-        for file in ["clicks.toml", "clicks-kafka.toml"] {
-            fs::copy(example.join(file), folder.path().join(file)).expect("the pipeline file");
-        }
+        fs::copy(example.join("clicks.toml"), folder.path().join("clicks.toml")).expect("the pipeline file");
         std::os::unix::fs::symlink(example.join("plugins"), folder.path().join("plugins")).expect("the plugins");
         std::os::unix::fs::symlink(Self::data(), folder.path().join("data")).expect("the data");
         Self { folder }

@@ -2,4 +2,6 @@
 
 pub mod host;
 pub mod kafka;
+pub mod lake;
+pub mod shape;
 pub mod tag;

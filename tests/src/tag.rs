@@ -2,17 +2,18 @@
 //! which row; and swaps of it under load.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{self, File};
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 
 use arrow::array::AsArray;
 use arrow::datatypes::{DataType, Int64Type};
-use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use tempfile::TempDir;
 
-use crate::host::{Host, component, millstream, succeed};
+use crate::host::{Host, append, component, millstream, put, succeed};
 use crate::kafka::Kafka;
+use crate::lake::{files, reader};
 
 const PARTITIONS: i32 = 4;
 
@@ -47,13 +48,6 @@ pub fn version(number: u32) -> Vec<u8> {
     bytes
 }
 
-/// Puts a file in place as a build does: whole, or not at all.
-pub fn put(path: &Path, bytes: &[u8]) {
-    let fresh = path.with_extension("new");
-    fs::write(&fresh, bytes).expect("a file");
-    fs::rename(&fresh, path).expect("a file");
-}
-
 /// The pipeline file, in a folder of its own, with a source.
 pub fn pipeline(folder: &Path, source: &str) -> PathBuf {
     let path = folder.join("tag.toml");
@@ -81,14 +75,63 @@ parquet = {{ path = "lake" }}
     path
 }
 
+/// The pipeline of a growing file.
+pub struct Growing {
+    folder: TempDir,
+    /// The pipeline file.
+    pub pipeline: PathBuf,
+}
+
+impl Growing {
+    /// In a folder of its own, with the plugin's first version and no row yet.
+    #[expect(clippy::new_without_default, reason = "it makes a folder")]
+    pub fn new() -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let pipeline = pipeline(folder.path(), r#"file = { path = "rows.jsonl" }"#);
+        let growing = Self { folder, pipeline };
+        fs::write(growing.file("rows.jsonl"), "").expect("a file");
+        put(&growing.plugin(), version(1));
+        growing
+    }
+
+    /// A file in its folder.
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// The plugin's file.
+    pub fn plugin(&self) -> PathBuf {
+        self.file("tag.wasm")
+    }
+
+    /// A run that follows it, in short epochs.
+    pub fn start(&self, set: &[&str]) -> Host {
+        let short = ["epoch.interval=100ms", "output.tagged.parquet.max_age=100ms"];
+        Host::follow(&self.pipeline, &[&short, set].concat())
+    }
+
+    /// Adds a row and waits until its epoch is committed. The plugin refuses those below 0.
+    pub fn add(&self, host: &mut Host, id: i64) {
+        append(&self.file("rows.jsonl"), &format!("{{\"id\":{id}}}"));
+        host.wait_for(if id < 0 { "read=1 out=0" } else { "read=1 out=1" });
+    }
+
+    /// What is in its lake.
+    pub fn lake(&self) -> Lake {
+        read_lake(&self.file("lake"))
+    }
+
+    /// The versions that made its rows.
+    pub fn versions(&self) -> BTreeSet<String> {
+        self.lake().versions.into_values().flatten().collect()
+    }
+}
+
 /// Reads all files of a lake.
 pub fn read_lake(lake: &Path) -> Lake {
     let (mut ids, mut versions) = (BTreeMap::new(), BTreeMap::<String, BTreeSet<String>>::new());
-    for entry in fs::read_dir(lake).unwrap().map(|entry| entry.unwrap().path()) {
-        if entry.extension().is_none_or(|extension| extension != "parquet") {
-            continue;
-        }
-        let reader = ParquetRecordBatchReaderBuilder::try_new(File::open(&entry).unwrap()).unwrap();
+    for file in files(lake) {
+        let reader = reader(&file);
         let metadata = reader.metadata().file_metadata().key_value_metadata().unwrap().clone();
         let stages = metadata.iter().find(|entry| entry.key == "millstream.stages").unwrap().value.clone().unwrap();
         let stages: BTreeMap<String, String> = serde_json::from_str(&stages).unwrap();
@@ -118,7 +161,7 @@ pub fn swap_under_load(kafka: &Kafka, topic: &str, swaps: u32) -> Swapped {
     );
     let pipeline = pipeline(folder.path(), &source);
     let plugin = folder.path().join("tag.wasm");
-    put(&plugin, &version(1));
+    put(&plugin, version(1));
     let (produced, stop) = (AtomicI64::new(0), AtomicBool::new(false));
     let produce = || {
         let first = produced.load(Ordering::Relaxed);
@@ -138,7 +181,7 @@ pub fn swap_under_load(kafka: &Kafka, topic: &str, swaps: u32) -> Swapped {
         host.wait_for("running");
         for number in 2..swaps + 2 {
             let began = Instant::now();
-            put(&plugin, &version(number));
+            put(&plugin, version(number));
             let said = host.wait_for("swap: in place");
             times.push(began.elapsed());
             let pause_ms = said.split("pause_ms=").nth(1).and_then(|rest| rest.split(' ').next());

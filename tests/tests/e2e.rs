@@ -28,5 +28,7 @@ mod ready_made;
 mod recovery;
 #[path = "e2e/sources.rs"]
 mod sources;
+#[path = "e2e/topic_writer.rs"]
+mod topic_writer;
 #[path = "e2e/topics.rs"]
 mod topics;

@@ -1,10 +1,9 @@
 """Holds lakes of the same input against each other: the same rows, each as often, in columns of the same names and types.
 
-    tests/truth/compare.sh same LAKE LAKE..
+    tests/truth/python.sh tests/truth/same.py LAKE LAKE..
 
 Every folder of the first lake is compared with that of each other (EXCEPT ALL, both ways); of the rejects everything but the
-plugin's digest. Prints every difference and exits with 1 when there is one. compare.sh runs it with a Python that has
-DuckDB.
+plugin's digest. Prints every difference and exits with 1 when there is one.
 """
 
 import sys

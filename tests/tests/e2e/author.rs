@@ -5,12 +5,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use millstream_tests::host::{millstream, repository, succeed, text};
+use millstream_tests::host::{fail, millstream, repository, succeed, target, text};
 
 /// What is built for these tests lies beside the tests themselves, so that the second run is quick.
 fn shared_target() -> PathBuf {
-    let tests = std::env::current_exe().expect("the test's own path");
-    tests.ancestors().nth(3).expect("the target folder").join("authors")
+    target().join("authors")
 }
 
 /// Runs `millstream` in a folder in which nothing is known of the repository.
@@ -86,7 +85,7 @@ fn what_cannot_be_made_says_why() {
         (["plugin", "new", "transform", "Clean"], "it has a `C`"),
         (["plugin", "new", "route", "where"], "the word has a meaning of its own in Rust"),
     ] {
-        let (_, said) = differs(&mut run(folder.path(), &args));
+        let said = fail(&mut run(folder.path(), &args));
         assert!(said.contains(what), "{said}");
     }
 }
@@ -132,15 +131,15 @@ fn rows_without_an_expectation_are_shown() {
 #[test]
 fn a_case_that_does_not_fit_says_what_is_missing() {
     let folder = case_of_clean_clicks("{\"in\": {\"url\": \"x\"}}\n");
-    let (_, said) = differs(&mut run(folder.path(), &["plugin", "test", "clean.wasm"]));
+    let said = fail(&mut run(folder.path(), &["plugin", "test", "clean.wasm"]));
     assert!(
         said.contains("missing field `bots`") && said.contains("the header of the case has its \"config\""),
         "{said}"
     );
     let folder = case_of_clean_clicks(&CASE.replace("\"url\": \"/a\"", "\"uri\": \"/a\""));
-    let (_, said) = differs(&mut run(folder.path(), &["plugin", "test", "clean.wasm"]));
+    let said = fail(&mut run(folder.path(), &["plugin", "test", "clean.wasm"]));
     assert!(said.contains("clicks.jsonl:3: there is no column \"uri\""), "{said}");
-    let (_, said) = differs(&mut run(folder.path(), &["plugin", "test", "clean.wasm", "--cases", "nowhere"]));
+    let said = fail(&mut run(folder.path(), &["plugin", "test", "clean.wasm", "--cases", "nowhere"]));
     assert!(said.contains("there are no cases in nowhere"), "{said}");
 }
 

@@ -1,11 +1,10 @@
 //! Promise: a swap adds and drops nullable columns while the stream runs, and whoever reads old and new files together
 //! sees one table; a swap that would break such a reader is refused.
 
-use std::fs::{self, OpenOptions};
-use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::fs;
 
-use millstream_tests::host::{Host, component, millstream, python, succeed, text};
+use millstream_tests::host::{Host, append, component, put, python, succeed, text};
+use millstream_tests::shape;
 use serde_json::{Value, json};
 
 /// The test's plugin, writing these columns.
@@ -28,48 +27,30 @@ struct Run {
 impl Run {
     fn start(columns: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let pipeline = folder.path().join("shape.toml");
-        let toml = r#"
-name = "shape"
-data = "state"
-epoch = { interval = "100ms" }
-
-[source.rows]
-file = { path = "rows.jsonl" }
-format = "json"
-columns = { id = "int64" }
-
-[[stage]]
-name = "shape"
-plugin = { file = "shape.wasm" }
-
-[output.shaped]
-parquet = { path = "lake", max_age = "100ms" }
-"#;
-        fs::write(&pipeline, toml).unwrap();
+        let pipeline = shape::pipeline(folder.path());
         fs::write(folder.path().join("rows.jsonl"), "").unwrap();
-        put(folder.path(), columns);
-        let mut run = millstream();
-        run.arg("run").arg(&pipeline).args(["--follow", "--no-progress", "--log", "info,millstream=debug"]);
-        let mut host = Host::start(&mut run);
-        host.wait_for("running");
+        put(&folder.path().join("shape.wasm"), writes(columns));
+        let host = Host::follow(&pipeline, &[]);
         Self { folder, host }
     }
 
     /// Adds a row and waits until its epoch is committed.
     fn add(&mut self, id: i64) {
-        let mut rows = OpenOptions::new().append(true).open(self.folder.path().join("rows.jsonl")).unwrap();
-        writeln!(rows, "{{\"id\":{id}}}").unwrap();
+        append(&self.folder.path().join("rows.jsonl"), &format!("{{\"id\":{id}}}"));
         self.host.wait_for("read=1 out=1");
     }
 
+    fn propose(&self, columns: &str) {
+        put(&self.folder.path().join("shape.wasm"), writes(columns));
+    }
+
     fn swap(&mut self, columns: &str) {
-        put(self.folder.path(), columns);
+        self.propose(columns);
         self.host.wait_for("swap: in place");
     }
 
     fn refused(&mut self, columns: &str) -> String {
-        put(self.folder.path(), columns);
+        self.propose(columns);
         self.host.wait_for("swap: refused")
     }
 
@@ -79,13 +60,6 @@ parquet = { path = "lake", max_age = "100ms" }
         let read = succeed(python("read_together.py").arg(self.folder.path().join("lake")));
         serde_json::from_str(&text(&read.stdout)).unwrap()
     }
-}
-
-/// Puts a version of the plugin in place as a build does: whole, or not at all.
-fn put(folder: &Path, columns: &str) {
-    let (fresh, plugin): (PathBuf, PathBuf) = (folder.join("shape.new"), folder.join("shape.wasm"));
-    fs::write(&fresh, writes(columns)).unwrap();
-    fs::rename(&fresh, &plugin).unwrap();
 }
 
 #[test]

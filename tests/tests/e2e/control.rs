@@ -1,7 +1,9 @@
 //! Promise: a running host is seen and changed through its control socket, by its owner, with every mistake named.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::{Read, Write};
+use std::ops::Deref;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -9,51 +11,32 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use millstream::digest::digest;
-use millstream_tests::host::{Host, PATIENCE, component, fail, millstream, succeed, text};
-use millstream_tests::tag::{pipeline, put, read_lake, version};
+use millstream_tests::host::{Host, PATIENCE, append, component, fail, millstream, put, succeed, text};
+use millstream_tests::lake::files;
+use millstream_tests::shape;
+use millstream_tests::tag::{Growing, version};
 use serde_json::{Value, json};
 
-/// The pipeline `tag` of a growing file, and its host.
-struct Run {
-    folder: tempfile::TempDir,
-    pipeline: PathBuf,
+/// The pipeline `tag` of a growing file, and what is asked of its host.
+struct Run(Growing);
+
+impl Deref for Run {
+    type Target = Growing;
+
+    fn deref(&self) -> &Growing {
+        &self.0
+    }
 }
 
 impl Run {
     fn new() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let pipeline = pipeline(folder.path(), r#"file = { path = "rows.jsonl" }"#);
-        fs::write(folder.path().join("rows.jsonl"), "").unwrap();
-        put(&folder.path().join("tag.wasm"), &version(1));
-        Self { folder, pipeline }
-    }
-
-    fn start(&self, set: &[&str]) -> Host {
-        let mut run = millstream();
-        run.arg("run").arg(&self.pipeline).args(["--follow", "--no-progress", "--log", "info,millstream=debug"]);
-        for set in ["epoch.interval=100ms", "output.tagged.parquet.max_age=100ms"].iter().chain(set) {
-            run.args(["--set", set]);
-        }
-        let mut host = Host::start(&mut run);
-        host.wait_for("running");
-        host
-    }
-
-    /// Adds a row and waits until its epoch is committed.
-    fn add(&self, host: &mut Host, id: i64) {
-        let mut file = fs::OpenOptions::new().append(true).open(self.folder.path().join("rows.jsonl")).unwrap();
-        writeln!(file, "{{\"id\":{id}}}").unwrap();
-        host.wait_for("read=1 out=");
-    }
-
-    fn file(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
+        Self(Growing::new())
     }
 
     /// A version of the plugin in a file of its own.
     fn other(&self, number: u32) -> PathBuf {
         let path = self.file(&format!("{number}.wasm"));
-        put(&path, &version(number));
+        put(&path, version(number));
         path
     }
 
@@ -72,15 +55,6 @@ impl Run {
 
     fn socket(&self) -> PathBuf {
         self.file("state/control.sock")
-    }
-
-    /// By id the version that wrote it.
-    fn lake(&self) -> Vec<(i64, u32)> {
-        read_lake(&self.file("lake")).ids.into_iter().collect()
-    }
-
-    fn versions(&self) -> Vec<String> {
-        read_lake(&self.file("lake")).versions.into_values().flatten().collect()
     }
 }
 
@@ -120,7 +94,7 @@ fn a_candidate_is_held_compared_accepted_and_taken_back() {
 
     // A rollback lists files that are closed.
     let until = Instant::now() + PATIENCE;
-    while !read_lake(&run.file("lake")).versions.contains_key(&digest(&version(2))) {
+    while !run.lake().versions.contains_key(&digest(&version(2))) {
         assert!(Instant::now() < until, "the file with row 4 is never closed");
         std::thread::sleep(Duration::from_millis(20));
     }
@@ -134,7 +108,7 @@ fn a_candidate_is_held_compared_accepted_and_taken_back() {
     host.wait_for("swap: in place");
     run.add(&mut host, 5);
     host.finish();
-    assert_eq!(run.lake(), (1..=5).map(|id| (id, 1)).collect::<Vec<_>>());
+    assert_eq!(run.lake().ids, (1..=5).map(|id| (id, 1)).collect());
     assert_eq!(run.versions().len(), 2);
 
     // What happened survives a restart.
@@ -162,7 +136,7 @@ fn a_pinned_stage_runs_nothing_else_until_it_is_unpinned() {
         refused.contains("is pinned to") && refused.contains("`millstream stage unpin` lets others run"),
         "{refused}"
     );
-    put(&run.file("tag.wasm"), &version(2));
+    put(&run.plugin(), version(2));
     host.wait_for("the stage is pinned to");
     assert!(said(millstream().args(["stage", "list"]).arg(&run.pipeline)).contains(&format!("{}  -", short(1))));
 
@@ -177,46 +151,21 @@ fn a_pinned_stage_runs_nothing_else_until_it_is_unpinned() {
     assert!(unknown.contains("no version of stage \"tag\" is known whose digest begins with 0000000000"), "{unknown}");
     assert!(fail(run.stage("pin").args(["--to", "Z"])).contains("\"Z\" is no digest"));
     host.finish();
-    assert_eq!(run.versions(), ["version-0001"]);
+    assert_eq!(run.versions(), BTreeSet::from(["version-0001".to_owned()]));
 }
 
 #[test]
 fn a_config_changes_without_a_restart_and_stays_behind_one() {
     let folder = tempfile::tempdir().unwrap();
-    let toml = r#"
-name = "shape"
-data = "state"
-epoch = { interval = "100ms" }
-
-[source.rows]
-file = { path = "rows.jsonl" }
-format = "json"
-columns = { id = "int64" }
-
-[[stage]]
-name = "shape"
-plugin = { file = "shape.wasm" }
-
-[output.shaped]
-parquet = { path = "lake", max_age = "100ms" }
-"#;
-    let pipeline = folder.path().join("shape.toml");
-    fs::write(&pipeline, toml).unwrap();
+    let pipeline = shape::pipeline(folder.path());
     fs::write(folder.path().join("shape.wasm"), component("shape")).unwrap();
     fs::write(folder.path().join("rows.jsonl"), "{\"id\":1}\n").unwrap();
-    let start = || {
-        let mut run = millstream();
-        run.arg("run").arg(&pipeline).args(["--follow", "--no-progress", "--log", "info,millstream=debug"]);
-        let mut host = Host::start(&mut run);
-        host.wait_for("running");
-        host
-    };
     let propose = |config: &str| {
         let mut command = millstream();
         command.args(["stage", "propose"]).arg(pipeline.join("shape")).args(["--config", config]);
         command
     };
-    let mut host = start();
+    let mut host = Host::follow(&pipeline, &[]);
     host.wait_for("read=1 out=1");
     fs::write(folder.path().join("config.json"), "{\"prefix\": \"old \"}").unwrap();
     let from_file = format!("@{}", folder.path().join("config.json").display());
@@ -234,18 +183,15 @@ parquet = { path = "lake", max_age = "100ms" }
         assert!(said.contains(why), "{config}: {said}");
     }
     host.finish();
-    let mut host = start();
-    let rows = fs::OpenOptions::new().append(true).open(folder.path().join("rows.jsonl"));
-    writeln!(rows.unwrap(), "{{\"id\":2}}").unwrap();
+    let mut host = Host::follow(&pipeline, &[]);
+    append(&folder.path().join("rows.jsonl"), "{\"id\":2}");
     host.wait_for("read=1 out=1");
     host.finish();
-    let mut configs: Vec<Value> = Vec::new();
-    for file in fs::read_dir(folder.path().join("lake")).unwrap().map(|entry| entry.unwrap().path()) {
-        if file.extension().is_some_and(|end| end == "parquet") {
-            let explained = said(millstream().args(["explain", "--json"]).arg(&file));
-            configs.push(serde_json::from_str::<Value>(&explained).unwrap()["config"]["shape"].clone());
-        }
-    }
+    let config = |file: &PathBuf| {
+        let explained = said(millstream().args(["explain", "--json"]).arg(file));
+        serde_json::from_str::<Value>(&explained).unwrap()["config"]["shape"].clone()
+    };
+    let mut configs: Vec<Value> = files(&folder.path().join("lake")).iter().map(config).collect();
     configs.sort_by_key(ToString::to_string);
     assert_eq!(configs, [json!({ "prefix": "old " }), json!({})]);
 }
@@ -330,14 +276,11 @@ fn mistakes_are_named() {
     assert!(run.socket().exists());
     nobody(&fail(&mut run.stage("list")));
     let host = run.start(&[]);
-    said_of(&run);
+    let list = text(&succeed(&mut run.stage("list")).stdout);
+    assert!(list.contains(&short(1)), "{list}");
     host.finish();
     assert!(!run.socket().exists());
     nobody(&fail(&mut run.stage("list")));
-}
-
-fn said_of(run: &Run) {
-    assert!(said(&mut run.stage("list")).contains(&short(1)));
 }
 
 /// A request as text; the status line and the body of the answer.

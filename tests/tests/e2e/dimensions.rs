@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 
 use arrow::array::AsArray;
 use arrow::datatypes::{DataType, Int64Type};
-use millstream_tests::host::{Host, millstream};
-use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use millstream_tests::host::{Host, append, put};
+use millstream_tests::lake::batches;
 
 /// A run that follows a growing file and joins it with a table.
 struct Joined {
@@ -46,10 +46,7 @@ interval = "100ms"
         fs::write(folder.path().join("joined.toml"), pipeline).unwrap();
         fs::write(folder.path().join("rows.jsonl"), "").unwrap();
         fs::write(folder.path().join("users.csv"), table).unwrap();
-        let mut run = millstream();
-        run.arg("run").arg(folder.path().join("joined.toml")).args(["--follow", "--no-progress"]);
-        let mut host = Host::start(run.args(["--log", "info,millstream=debug"]));
-        host.wait_for("running");
+        let host = Host::follow(&folder.path().join("joined.toml"), &[]);
         Self { folder, host }
     }
 
@@ -59,15 +56,12 @@ interval = "100ms"
 
     /// Replaces the table's file as a job does that makes it: whole, by one rename.
     fn replace_table(&mut self, table: &str) {
-        let fresh = self.table().with_extension("new");
-        fs::write(&fresh, table).unwrap();
-        fs::rename(&fresh, self.table()).unwrap();
+        put(&self.table(), table);
     }
 
     /// Adds a row and waits until its epoch is committed.
     fn add(&mut self, id: i64, user: i64) {
-        let mut file = fs::OpenOptions::new().append(true).open(self.folder.path().join("rows.jsonl")).unwrap();
-        writeln!(file, "{{\"id\":{id},\"user\":{user}}}").unwrap();
+        append(&self.folder.path().join("rows.jsonl"), &format!("{{\"id\":{id},\"user\":{user}}}"));
         self.host.wait_for("read=1 out=1");
     }
 
@@ -80,15 +74,11 @@ interval = "100ms"
 
 fn read_lake(lake: &Path) -> BTreeMap<i64, Option<String>> {
     let mut names = BTreeMap::new();
-    let files = fs::read_dir(lake).unwrap().map(|entry| entry.unwrap().path());
-    for path in files.filter(|path| path.extension().is_some_and(|extension| extension == "parquet")) {
-        for batch in ParquetRecordBatchReaderBuilder::try_new(File::open(&path).unwrap()).unwrap().build().unwrap() {
-            let batch = batch.unwrap();
-            let text = arrow::compute::cast(&batch["name"], &DataType::Utf8).unwrap();
-            let ids = batch["id"].as_primitive::<Int64Type>();
-            let found = text.as_string::<i32>().iter().map(|name| name.map(str::to_owned));
-            names.extend(ids.values().iter().copied().zip(found));
-        }
+    for batch in batches(lake) {
+        let text = arrow::compute::cast(&batch["name"], &DataType::Utf8).unwrap();
+        let ids = batch["id"].as_primitive::<Int64Type>();
+        let found = text.as_string::<i32>().iter().map(|name| name.map(str::to_owned));
+        names.extend(ids.values().iter().copied().zip(found));
     }
     names
 }

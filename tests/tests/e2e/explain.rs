@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use millstream::digest::digest;
 use millstream_tests::host::{component, fail, millstream, succeed, text};
+use millstream_tests::lake::files;
+use millstream_tests::tag::pipeline;
 use serde_json::{Value, json};
 
 const ROWS: u64 = 100;
@@ -12,30 +14,13 @@ const ROWS: u64 = 100;
 /// Runs a pipeline to its end; the folder, and the only file of its lake.
 fn made() -> (tempfile::TempDir, PathBuf) {
     let folder = tempfile::tempdir().unwrap();
-    let toml = r#"
-name = "tag"
-data = "state"
-workers = 1
-
-[source.rows]
-file = { path = "rows.jsonl" }
-format = "json"
-columns = { id = "int64" }
-
-[[stage]]
-name = "tag"
-plugin = { file = "tag.wasm" }
-
-[output.tagged]
-parquet = { path = "lake" }
-"#;
-    fs::write(folder.path().join("tag.toml"), toml).unwrap();
+    let pipeline = pipeline(folder.path(), r#"file = { path = "rows.jsonl" }"#);
     fs::write(folder.path().join("tag.wasm"), component("tag")).unwrap();
     let rows: String = (0..ROWS).map(|id| format!("{{\"id\":{id}}}\n")).collect();
     fs::write(folder.path().join("rows.jsonl"), rows).unwrap();
-    succeed(millstream().arg("run").arg(folder.path().join("tag.toml")).args(["--until-caught-up", "--no-progress"]));
-    let files = fs::read_dir(folder.path().join("lake")).unwrap().map(|entry| entry.unwrap().path());
-    let files: Vec<PathBuf> = files.filter(|file| file.extension().is_some_and(|end| end == "parquet")).collect();
+    let run = ["--until-caught-up", "--no-progress", "--set", "workers=1"];
+    succeed(millstream().arg("run").arg(pipeline).args(run));
+    let files = files(&folder.path().join("lake"));
     assert_eq!(files.len(), 1, "{files:?}");
     (folder, files[0].clone())
 }

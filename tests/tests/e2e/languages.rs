@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::Command;
 use std::sync::OnceLock;
 
-use millstream_tests::host::{fail, millstream, repository, succeed, text};
+use millstream_tests::host::{Clicks, fail, millstream, python, repository, succeed, text};
 
 /// The components of `clean`, below examples/clicks/plugins.
 const CLEAN: [&str; 3] = [
@@ -44,31 +44,18 @@ fn build() {
 #[test]
 fn the_lakes_are_the_same() {
     build();
-    let folder = tempfile::tempdir().unwrap();
-    let at = |path: &str| folder.path().join(path);
-    let example = repository().join("examples/clicks");
-    fs::copy(example.join("clicks.toml"), at("clicks.toml")).unwrap();
+    let clicks = Clicks::new();
+    let at = |path: &str| clicks.folder.path().join(path);
     let mut generate = millstream();
-    generate.args([
-        "generate",
-        "clicks",
-        "--events",
-        "200000",
-        "--users",
-        "20000",
-        "--urls",
-        "5000",
-        "--devices",
-        "20000",
-    ]);
-    succeed(generate.arg("--out").arg(at("clicks.jsonl")).arg("--dimensions").arg(at("data")));
+    generate.args(["generate", "clicks", "--events", "200000"]);
+    generate.args(["--users", "20000", "--urls", "5000", "--devices", "20000"]);
+    succeed(generate.arg("--out").arg(at("clicks.jsonl")));
     add_odd_events(&at("clicks.jsonl"));
-    let mut compare = Command::new(repository().join("tests/truth/compare.sh"));
-    compare.arg("same");
+    let mut compare = python("same.py");
     for (number, component) in CLEAN.iter().enumerate() {
         let lake = at(&format!("lake-{number}"));
         let mut run = millstream();
-        run.current_dir(folder.path()).args(["run", "clicks.toml", "--no-progress", "--until-caught-up"]);
+        run.current_dir(clicks.folder.path()).args(["run", "clicks.toml", "--no-progress", "--until-caught-up"]);
         // A JavaScript engine takes some 90 MiB before it collects garbage.
         run.args(["--set", "stage.clean.limits.memory=192 MiB"]);
         run.args(["--set", "source.clicks.file.path=clicks.jsonl", "--set"]).arg(format!("data=state-{number}"));
@@ -76,11 +63,7 @@ fn the_lakes_are_the_same() {
         for output in ["purchases", "views"] {
             run.arg("--set").arg(format!("output.{output}.parquet.path={}", lake.join(output).display()));
         }
-        for stage in ["enrich", "route"] {
-            let file = example.join(format!("plugins/{stage}/{stage}_clicks.wasm"));
-            run.arg("--set").arg(format!("stage.{stage}.plugin.file={}", file.display()));
-        }
-        let file = example.join("plugins").join(component);
+        let file = at("plugins").join(component);
         let said = text(&succeed(run.arg("--set").arg(format!("stage.clean.plugin.file={}", file.display()))).stdout);
         assert!(said.contains("conserved: in 200012 "), "{component}: {said}");
         compare.arg(&lake);

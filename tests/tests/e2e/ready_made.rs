@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use millstream_tests::host::{fail, millstream, repository, succeed, truth};
+use millstream_tests::lake;
 
 /// The key of tests/truth/masked.py.
 const KEY: &str = "correct horse battery staple 0123";
@@ -207,8 +208,7 @@ fn a_secret_is_no_part_of_the_fingerprint() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let fingerprint = |key: &str| {
         succeed(run("mask", &["orders"], folder.path()).env("MASK_KEY", key));
-        let lake = files(&folder.path().join("lake/orders"));
-        let file = lake.into_iter().find(|file| file.extension().is_some_and(|end| end == "parquet"));
+        let file = lake::files(&folder.path().join("lake/orders")).into_iter().next();
         let bytes = fs::read(file.expect("a file of the lake")).expect("the file");
         for part in ["lake", "state"] {
             fs::remove_dir_all(folder.path().join(part)).expect("lake and state");

@@ -1,24 +1,22 @@
-//! Kafka as a source and as an output, against a real broker.
+//! Kafka as a source, against a real broker.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
 use millstream::config::{self, BatchSettings, Located, Start};
 use millstream::error::{Error, ErrorKind, Result};
-use millstream::output::kafka::KafkaWriter;
 use millstream::record::{Partition, Records};
-use millstream::schema::Column;
 use millstream::source::kafka::{JoinOptions, KafkaReader, KafkaSource, Wanted};
 use millstream::source::{Position, Positions, Ranges, Read, Reader};
 use millstream_tests::kafka::{Kafka, send};
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, Producer};
 
+use crate::topic_writer::{rows, writer};
+
 const BOUNDS: BatchSettings = BatchSettings { rows: 100, bytes: 1 << 20 };
 
-fn located(value: &str) -> Located<String> {
+pub(crate) fn located(value: &str) -> Located<String> {
     Located { value: value.to_owned(), span: 0..0 }
 }
 
@@ -464,82 +462,4 @@ fn a_broker_that_is_restarted_in_the_middle_costs_nothing() {
     let begin = Instant::now();
     drop((readers, source));
     assert!(begin.elapsed() < Duration::from_secs(30), "leaving without brokers took {:?}", begin.elapsed());
-}
-
-fn rows(range: std::ops::Range<i64>) -> RecordBatch {
-    let names: ArrayRef =
-        Arc::new(StringArray::from_iter(range.clone().map(|id| (id % 2 == 0).then(|| format!("n{id}")))));
-    let ids: ArrayRef = Arc::new(Int64Array::from_iter_values(range));
-    RecordBatch::try_from_iter_with_nullable([("id", ids, false), ("name", names, true)]).unwrap()
-}
-
-fn writer(kafka: &Kafka, topic: &str, key: Option<&str>) -> KafkaWriter {
-    new_writer(kafka, topic, key, &[]).expect("a writer")
-}
-
-fn new_writer(kafka: &Kafka, topic: &str, key: Option<&str>, properties: &[(&str, &str)]) -> Result<KafkaWriter> {
-    let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
-    let settings = config::KafkaOutput {
-        brokers: located(&kafka.brokers()),
-        topic: located(topic),
-        key: key.map(located),
-        delivery: config::Delivery::AtLeastOnce,
-        properties: properties.iter().map(owned).collect(),
-    };
-    let column = |field: &arrow::datatypes::Field| Column {
-        name: field.name().clone(),
-        logical: millstream::schema::logical_type(field.data_type()).unwrap(),
-        nullable: field.is_nullable(),
-    };
-    let columns: Vec<Column> = rows(0..0).schema().fields().iter().map(|field| column(field)).collect();
-    KafkaWriter::new("out", &settings, &columns, None)
-}
-
-#[test]
-fn rows_reach_a_topic_as_json_with_their_key_and_are_counted() {
-    let kafka = Kafka::shared();
-    kafka.create_topic("written", 3);
-    let mut writer = writer(kafka, "written", Some("name"));
-    writer.write(&rows(0..2)).unwrap();
-    writer.flush(Duration::from_secs(30)).unwrap();
-    assert_eq!(writer.acknowledged_rows(), 2);
-    let mut records = kafka.read_all("written");
-    records.sort();
-    let text = |text: &str| Some(text.as_bytes().to_vec());
-    assert_eq!(records, [(None, text(r#"{"id":1,"name":null}"#)), (text("n0"), text(r#"{"id":0,"name":"n0"}"#))]);
-}
-
-#[test]
-fn a_full_queue_holds_the_writer_up_and_loses_nothing() {
-    let kafka = Kafka::shared();
-    kafka.create_topic("held", 1);
-    let mut writer = new_writer(kafka, "held", None, &[("queue.buffering.max.messages", "1000")]).unwrap();
-    for batch in 0..20 {
-        writer.write(&rows(batch * 1000..batch * 1000 + 1000)).unwrap();
-    }
-    writer.flush(Duration::from_secs(60)).unwrap();
-    assert_eq!(writer.acknowledged_rows(), 20_000);
-    assert_eq!(kafka.read_all("held").len(), 20_000);
-}
-
-#[test]
-fn outputs_refuse_unknown_topics_keys_and_weaker_promises() {
-    let kafka = Kafka::shared();
-    kafka.create_topic("strict", 1);
-    let cases = [
-        (new_writer(kafka, "no-such-topic", None, &[]), "no-such-topic"),
-        (new_writer(kafka, "strict", Some("nobody"), &[]), "nobody"),
-        (new_writer(kafka, "strict", None, &[("acks", "1")]), "acks"),
-        (new_writer(kafka, "strict", None, &[("enable.idempotence", "false")]), "enable.idempotence"),
-    ];
-    for (result, text) in cases {
-        let error = result.err().expect("it is refused");
-        assert_eq!(error.kind(), ErrorKind::Config);
-        assert!(error.message().contains(text), "{error}");
-    }
-    let batch = rows(0..2);
-    let large: ArrayRef = Arc::new(StringArray::from(vec!["x".repeat(2_000_000), String::new()]));
-    let batch = RecordBatch::try_new(batch.schema(), vec![batch.column(0).clone(), large]).unwrap();
-    let error = writer(kafka, "strict", None).write(&batch).expect_err("beyond message.max.bytes");
-    assert!(error.way_out().unwrap().contains("message.max.bytes"), "{error}");
 }

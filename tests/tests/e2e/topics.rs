@@ -11,25 +11,16 @@ use std::time::{Duration, Instant};
 use arrow::array::AsArray;
 use arrow::datatypes::Int64Type;
 use millstream_tests::host::{Host, PATIENCE, millstream, succeed, text};
-use millstream_tests::kafka::Kafka;
-use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use millstream_tests::kafka::{Kafka, KeyAndValue};
+use millstream_tests::lake::batches;
 use tempfile::TempDir;
+
+use crate::recovery::steps;
 
 const RECORDS: i64 = 150_000;
 const PARTITIONS: i32 = 3;
 /// Each so many records one is none.
 const BROKEN_EVERY: i64 = 1_000;
-
-/// Steps of a commit, and what the next start says of having found it.
-const STEPS: [(&str, &str); 7] = [
-    ("prepared", "published_files=0"),
-    ("transacted", "a transaction was committed that the log does not have"),
-    ("written", "the last epoch was committed and not finished"),
-    ("committed", "the last epoch was committed and not finished"),
-    ("published", "the last epoch was committed and not finished"),
-    ("manifested", "the last epoch was committed and not finished"),
-    ("finished", "published_files=0"),
-];
 
 /// A pipeline from a topic to a topic, files and rejects in a topic.
 struct Job {
@@ -104,7 +95,7 @@ kafka = {{ brokers = "{brokers}", topic = "{name}-rejects" }}
 }
 
 fn topic_ids(kafka: &Kafka, topic: &str) -> Vec<i64> {
-    let id = |(key, value): &(Option<Vec<u8>>, Option<Vec<u8>>)| {
+    let id = |(key, value): &KeyAndValue| {
         let row: serde_json::Value = serde_json::from_slice(value.as_ref().unwrap()).unwrap();
         let id = row["id"].as_i64().unwrap();
         assert_eq!(key.as_deref(), Some(id.to_string().as_bytes()));
@@ -114,12 +105,9 @@ fn topic_ids(kafka: &Kafka, topic: &str) -> Vec<i64> {
 }
 
 fn lake_ids(lake: &Path) -> Vec<i64> {
-    let files = fs::read_dir(lake).unwrap().map(|entry| entry.unwrap().path());
     let mut ids = Vec::new();
-    for file in files.filter(|file| file.extension().is_some_and(|extension| extension == "parquet")) {
-        for batch in ParquetRecordBatchReaderBuilder::try_new(File::open(&file).unwrap()).unwrap().build().unwrap() {
-            ids.extend(batch.unwrap()["id"].as_primitive::<Int64Type>().values());
-        }
+    for batch in batches(lake) {
+        ids.extend(batch["id"].as_primitive::<Int64Type>().values());
     }
     ids
 }
@@ -136,7 +124,7 @@ fn each_once(ids: Vec<i64>) -> Vec<i64> {
 #[test]
 fn a_kill_at_each_step_of_a_transaction_loses_and_doubles_nothing() {
     Job::fill();
-    for (step, found) in STEPS {
+    for (step, found) in steps("a transaction was committed that the log does not have") {
         let job = Job::new(&format!("topics-{step}"));
         let killed = job.run().env("MILLSTREAM_KILL_AT", format!("{step}:2")).output().unwrap();
         assert_eq!(killed.status.code(), None, "{step}: the run was killed\n{}", text(&killed.stderr));
@@ -154,13 +142,8 @@ fn kills_at_any_time_lose_and_double_nothing_in_topics() {
         let mut host = Host::start(&mut job.run());
         host.wait_for("running");
         // A fixed walk over the times at which a run of some seconds can be hit.
-        let until = Instant::now() + Duration::from_millis(20 + kill * 97 % 500);
-        while Instant::now() < until {
-            if let Some(status) = host.ended() {
-                assert!(status.success(), "{status}\n{}", host.rest());
-                break;
-            }
-            std::thread::sleep(Duration::from_millis(1));
+        if let Some(status) = host.ends_within(Duration::from_millis(20 + kill * 97 % 500)) {
+            assert!(status.success(), "{status}\n{}", host.rest());
         }
         host.kill();
     }
