@@ -1,6 +1,6 @@
 # make demo    build, and run the flights example with a plugin swapped while it runs
 # make test    everything that has to pass: lints, unit tests, a real Kafka, kills, DuckDB's truth
-# make bench   examples/clicks from a file and from Kafka, with CPU and memory
+# make bench   examples/clicks from a file and from Kafka with CPU and memory, swaps, many stages, exactly once
 # make fuzz    MINUTES=30: what plugins are made of and return, guided by coverage; `make test` replays its corpus
 # make build, plugins, lint, clean
 #
@@ -63,6 +63,7 @@ bench: setup-test build plugins
 	@python3 tests/bench/clicks.py
 	@python3 tests/bench/swaps.py
 	@python3 tests/bench/stages.py
+	@python3 tests/bench/delivery.py
 
 MINUTES ?= 30
 fuzz: build
