@@ -1,6 +1,7 @@
 //! A running pipeline: threads, epochs by time, watching, swap, the summary at the end.
 
 mod assembly;
+mod boundary;
 mod choose;
 pub mod control;
 mod coordinator;

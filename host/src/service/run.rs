@@ -11,12 +11,12 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 
 use super::assembly::{Assembly, lakes};
+use super::boundary::{Boundary, Inputs};
 use super::choose::choose;
 use super::control::Control;
 use super::coordinator::{Coordinator, Ended, Observer, Outcome, Request, requests};
 use super::life::{By, Changes, Entry, History, Question, Watch, What};
 use super::logic::{Change, Logic};
-use super::probation::Record;
 use super::progress::Progress;
 use super::sources::Sources;
 use super::store::PluginStore;
@@ -29,7 +29,7 @@ use crate::dimension::Dimension;
 use crate::disk::{Disk, RealDisk};
 use crate::error::{Error, ErrorKind, Result};
 use crate::output::{Token, settle};
-use crate::pipeline::{Counts, Parts, Phases, Taps, Worker};
+use crate::pipeline::{Counts, Parts, Taps, Worker};
 use crate::plan::Plan;
 use crate::plugin::Engine;
 use crate::source::Positions;
@@ -212,18 +212,12 @@ impl OneLife<'_> {
             workers,
             events,
             requests: asked,
-            epochs,
-            stamp,
+            boundary: Boundary::new(epochs, stamp, combines, Arc::clone(&assembly.clock)),
             interval: pipeline.epoch.interval,
-            clock: Arc::clone(&assembly.clock),
-            combines,
             observer: &mut observer,
-            phases: Phases::default(),
-            record: Record::default(),
-            probation: None,
         };
         let ended = coordinator.run();
-        let phases = std::mem::take(&mut coordinator.phases);
+        let phases = std::mem::take(&mut coordinator.boundary.phases);
         drop(coordinator);
         drop((stopping, changing, progress));
         tally.add_phases(&phases);
@@ -374,11 +368,18 @@ struct Committed<'a> {
     read: Positions,
 }
 
-impl Observer for Committed<'_> {
+impl Inputs for Committed<'_> {
+    fn look(&mut self) -> Result<()> {
+        self.sources.rescan()?;
+        self.sources.check()
+    }
+
     fn identify(&mut self, read: &mut Positions) {
         self.sources.identify(read);
     }
+}
 
+impl Observer for Committed<'_> {
     fn ended(&mut self, ended: &Ended<'_>) -> Result<()> {
         self.tally.add(ended.record);
         self.tally.add_pause(ended.pause, !ended.swapped.is_empty());
@@ -395,11 +396,6 @@ impl Observer for Committed<'_> {
             self.sources.committed(&self.read, self.brokers.as_deref())?;
         }
         Ok(())
-    }
-
-    fn look(&mut self) -> Result<()> {
-        self.sources.rescan()?;
-        self.sources.check()
     }
 }
 
