@@ -65,12 +65,30 @@ pub enum Sink {
     /// Parquet files.
     Parquet(Box<ParquetWriter>),
     /// A topic.
-    Kafka {
+    Topic {
         /// Its producer.
-        writer: Box<KafkaWriter>,
+        writer: Box<dyn TopicWriter>,
         /// Acknowledged rows that epochs before were told of.
         told_rows: u64,
     },
+}
+
+/// Writes rows to a topic: Kafka's, or the simulation's.
+pub trait TopicWriter: Send {
+    /// Hands over rows; waits while the way to the brokers is full.
+    fn write(&mut self, rows: &RecordBatch) -> Result<()>;
+
+    /// Hands over values as they are.
+    fn write_values(&mut self, values: &[String]) -> Result<()>;
+
+    /// The longest value that it takes.
+    fn most_value_bytes(&self) -> usize;
+
+    /// Returns when every row written so far was acknowledged, or fails.
+    fn flush(&mut self, timeout: Duration) -> Result<()>;
+
+    /// How many rows the brokers acknowledged.
+    fn acknowledged_rows(&self) -> u64;
 }
 
 /// What one worker's side of one output hands over at the end of an epoch.
@@ -97,7 +115,7 @@ impl Sink {
             OutputKind::Kafka(settings) => {
                 let transactions = opening.transactions.as_ref();
                 let writer = Box::new(KafkaWriter::new(&planned.name, settings, &planned.columns, transactions)?);
-                Ok(Self::Kafka { writer, told_rows: 0 })
+                Ok(Self::Topic { writer, told_rows: 0 })
             }
         }
     }
@@ -120,7 +138,7 @@ impl Sink {
     pub fn write(&mut self, rows: &RecordBatch, now_ms: i64) -> Result<()> {
         match self {
             Self::Parquet(writer) => writer.write(rows, now_ms),
-            Self::Kafka { writer, .. } => writer.write(rows),
+            Self::Topic { writer, .. } => writer.write(rows),
         }
     }
 
@@ -129,7 +147,7 @@ impl Sink {
         match self {
             Self::Parquet(writer) => writer.memory_bytes(),
             // Bounded by librdkafka's queue: a full one makes `write` wait.
-            Self::Kafka { .. } => 0,
+            Self::Topic { .. } => 0,
         }
     }
 
@@ -137,7 +155,7 @@ impl Sink {
     pub fn prepare(&mut self, now_ms: i64, closing: Closing<'_>) -> Result<Staged> {
         match self {
             Self::Parquet(writer) => Ok(Staged::Parquet(Box::new(writer.prepare(now_ms, closing)?))),
-            Self::Kafka { writer, told_rows } => {
+            Self::Topic { writer, told_rows } => {
                 writer.flush(ACKNOWLEDGE_TIMEOUT)?;
                 let all_rows = writer.acknowledged_rows();
                 Ok(Staged::Topic(all_rows - std::mem::replace(told_rows, all_rows)))
@@ -196,7 +214,7 @@ impl RejectSink {
     fn write(&mut self, rows: &RecordBatch, now_ms: i64) -> Result<()> {
         match &mut self.sink {
             Sink::Parquet(writer) => writer.write(rows, now_ms),
-            Sink::Kafka { writer, .. } => writer.write_values(&reject_json(rows, writer.most_value_bytes())),
+            Sink::Topic { writer, .. } => writer.write_values(&reject_json(rows, writer.most_value_bytes())),
         }
     }
 

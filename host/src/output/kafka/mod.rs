@@ -23,6 +23,7 @@ use rdkafka::error::KafkaError;
 use rdkafka::producer::{BaseProducer, Producer};
 use rdkafka::types::RDKafkaErrorCode;
 
+use super::TopicWriter;
 use crate::commit::Transactions;
 use crate::config::{self, Delivery};
 use crate::error::{Error, ErrorKind, Result};
@@ -112,8 +113,43 @@ impl KafkaWriter {
         }
     }
 
-    /// Hands the rows to the producer; waits while its queue is full.
-    pub fn write(&mut self, batch: &RecordBatch) -> Result<()> {
+    /// Before the first row of an epoch.
+    fn begin(&self) -> Result<()> {
+        self.transactions.as_ref().map_or(Ok(()), |transactions| transactions.begin())
+    }
+
+    fn send(&self, key: Option<&[u8]>, value: &[u8]) -> Result<()> {
+        let mut record = Outgoing::with_opaque_to(&self.topic, Arc::clone(&self.delivered)).payload(value);
+        if let Some(key) = key {
+            record = record.key(key);
+        }
+        let refused = |error| self.not_sent(value.len(), error);
+        producer::send(&self.producer, record, || self.check_failed(), refused)
+    }
+
+    fn not_sent(&self, bytes: usize, error: KafkaError) -> Error {
+        if error.rdkafka_error_code() == Some(RDKafkaErrorCode::MessageSizeTooLarge) {
+            let what = format!("{}: a row of {bytes} bytes is too large for topic {:?}", self.owner, self.topic);
+            return Error::new(ErrorKind::Config, what)
+                .help("raise `message.max.bytes` in `properties` and the topic's max.message.bytes");
+        }
+        Error::new(ErrorKind::Unavailable, format!("{}: a row was not taken for topic {:?}", self.owner, self.topic))
+            .caused_by(error)
+    }
+
+    fn check_failed(&self) -> Result<()> {
+        match self.delivered.failed() {
+            None => Ok(()),
+            Some(reason) => Err(Error::new(
+                ErrorKind::Unavailable,
+                format!("{}: topic {:?} at {} did not take a row: {reason}", self.owner, self.topic, self.brokers),
+            )),
+        }
+    }
+}
+
+impl TopicWriter for KafkaWriter {
+    fn write(&mut self, batch: &RecordBatch) -> Result<()> {
         self.begin()?;
         let wrong = |error: ArrowError| {
             Error::new(ErrorKind::Internal, format!("{}: rows cannot be written as JSON", self.owner)).caused_by(error)
@@ -141,8 +177,7 @@ impl KafkaWriter {
         self.check_failed()
     }
 
-    /// Hands values to the producer as they are; waits while its queue is full.
-    pub fn write_values(&mut self, values: &[String]) -> Result<()> {
+    fn write_values(&mut self, values: &[String]) -> Result<()> {
         self.begin()?;
         values.iter().try_for_each(|value| self.send(None, value.as_bytes()))?;
         self.producer.poll(Duration::ZERO);
@@ -150,37 +185,11 @@ impl KafkaWriter {
         self.check_failed()
     }
 
-    /// The longest value that the producer takes.
-    pub fn most_value_bytes(&self) -> usize {
+    fn most_value_bytes(&self) -> usize {
         self.most_value_bytes
     }
 
-    /// Before the first row of an epoch.
-    fn begin(&self) -> Result<()> {
-        self.transactions.as_ref().map_or(Ok(()), |transactions| transactions.begin())
-    }
-
-    fn send(&self, key: Option<&[u8]>, value: &[u8]) -> Result<()> {
-        let mut record = Outgoing::with_opaque_to(&self.topic, Arc::clone(&self.delivered)).payload(value);
-        if let Some(key) = key {
-            record = record.key(key);
-        }
-        let refused = |error| self.not_sent(value.len(), error);
-        producer::send(&self.producer, record, || self.check_failed(), refused)
-    }
-
-    fn not_sent(&self, bytes: usize, error: KafkaError) -> Error {
-        if error.rdkafka_error_code() == Some(RDKafkaErrorCode::MessageSizeTooLarge) {
-            let what = format!("{}: a row of {bytes} bytes is too large for topic {:?}", self.owner, self.topic);
-            return Error::new(ErrorKind::Config, what)
-                .help("raise `message.max.bytes` in `properties` and the topic's max.message.bytes");
-        }
-        Error::new(ErrorKind::Unavailable, format!("{}: a row was not taken for topic {:?}", self.owner, self.topic))
-            .caused_by(error)
-    }
-
-    /// Returns when every row written so far was acknowledged, or fails.
-    pub fn flush(&mut self, timeout: Duration) -> Result<()> {
+    fn flush(&mut self, timeout: Duration) -> Result<()> {
         producer::flush(&self.producer, timeout, || {
             self.check_failed()?;
             Ok(self.acknowledged_rows() >= self.written_rows)
@@ -204,18 +213,7 @@ impl KafkaWriter {
         Ok(())
     }
 
-    /// How many rows the brokers acknowledged.
-    pub fn acknowledged_rows(&self) -> u64 {
+    fn acknowledged_rows(&self) -> u64 {
         self.delivered.acknowledged_rows.load(Ordering::Relaxed)
-    }
-
-    fn check_failed(&self) -> Result<()> {
-        match self.delivered.failed() {
-            None => Ok(()),
-            Some(reason) => Err(Error::new(
-                ErrorKind::Unavailable,
-                format!("{}: topic {:?} at {} did not take a row: {reason}", self.owner, self.topic, self.brokers),
-            )),
-        }
     }
 }
