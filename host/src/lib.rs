@@ -23,5 +23,7 @@ pub mod plugin;
 pub mod record;
 pub mod schema;
 pub mod service;
+#[cfg(test)]
+mod simulation;
 pub mod source;
 pub mod stage;

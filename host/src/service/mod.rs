@@ -16,6 +16,8 @@ mod summary;
 mod threads;
 
 pub use assembly::{build_plan, decoders, event_time, load, load_files, stages};
+#[cfg(test)]
+pub(crate) use boundary::{Boundary, Crossed, Inputs};
 pub use logic::{Change, Plugins, Version, plugin_stages};
 pub use run::{Failure, Mode, RunSettings, run};
 pub use summary::Summary;

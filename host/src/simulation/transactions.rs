@@ -1,0 +1,272 @@
+//! A host's side of the cluster in memory: its transactions, its topics and its partitions, each in the place of the one that
+//! speaks to Kafka. The steps are those of `commit::kafka`, one for one.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use arrow::array::{AsArray, BinaryArray, RecordBatch};
+use arrow::datatypes::Int64Type;
+
+use super::kafka::{Cluster, Isolation, Producer, Refusal, TopicPartition};
+use super::machine::Client;
+use crate::commit::{CommitRecord, Transaction};
+use crate::config::BatchSettings;
+use crate::error::{Error, ErrorKind, Result};
+use crate::output::TopicWriter;
+use crate::record::{Partition, Payload, Records};
+use crate::source::{Positions, Read, Reader};
+
+/// The topic that is read, and the name of the source.
+pub const INPUT: &str = "rows";
+/// The topic that is written.
+pub const OUTPUT: &str = "out";
+/// The topic of commits.
+pub const COMMITS: &str = "commits";
+/// The group of all hosts.
+pub const GROUP: &str = "group";
+
+/// The longest transaction, in ms.
+pub const TRANSACTION_MS: i64 = 20_000;
+/// How long a host waits for what is under way.
+const PATIENCE_MS: i64 = 60_000;
+/// Between two questions about what is under way.
+const AGAIN_MS: i64 = 50;
+
+/// What a host is in the group.
+#[derive(Clone, Debug, Default)]
+pub struct Membership {
+    /// Its name there.
+    pub member: String,
+    /// The generation that it knows.
+    pub generation: u32,
+    /// The partitions that it reads.
+    pub owned: BTreeSet<usize>,
+}
+
+/// Shared by whoever needs it in a life.
+pub type SharedMembership = Arc<Mutex<Membership>>;
+
+/// The membership, whoever holds it.
+pub fn lock(membership: &SharedMembership) -> std::sync::MutexGuard<'_, Membership> {
+    membership.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Asks until what is under way has ended.
+fn settled<T>(client: &Client, what: &str, mut ask: impl FnMut(&mut Cluster) -> Result<T, Refusal>) -> Result<T> {
+    for _ in 0..PATIENCE_MS / AGAIN_MS {
+        match client.ask(what, &mut ask)? {
+            Err(Refusal::Concurrent | Refusal::Unstable) => client.kafka.cluster().advance_ms(AGAIN_MS),
+            answer => return answer.map_err(|refusal| refused(what, refusal)),
+        }
+    }
+    Err(refused(what, Refusal::Concurrent))
+}
+
+fn refused(what: &str, refusal: Refusal) -> Error {
+    Error::new(ErrorKind::Unavailable, format!("{what}: {refusal:?}"))
+}
+
+/// The host's transactions.
+pub struct MemoryTransactions {
+    client: Client,
+    producer: Producer,
+    host: String,
+    last: Option<CommitRecord>,
+    membership: SharedMembership,
+    is_open: AtomicBool,
+}
+
+impl MemoryTransactions {
+    /// Ends what the host left open, and reads its last commit.
+    pub fn open(client: &Client, host: &str, membership: &SharedMembership) -> Result<Arc<Self>> {
+        let id = format!("millstream-{host}");
+        let producer = settled(client, "init", |cluster| cluster.init_transactions(&id, TRANSACTION_MS))?;
+        let last = read_last(client, host)?;
+        Ok(Arc::new(Self {
+            client: client.clone(),
+            producer,
+            host: host.to_owned(),
+            last,
+            membership: Arc::clone(membership),
+            is_open: AtomicBool::new(false),
+        }))
+    }
+
+    fn send(&self, what: &str, to: &TopicPartition, rows: &[(String, Vec<u8>)]) -> Result<()> {
+        settled(&self.client, what, |cluster| cluster.send(Some(&self.producer), to, rows.iter().cloned()))?;
+        self.is_open.store(true, Ordering::Release);
+        Ok(())
+    }
+}
+
+/// The host's last record in the commit topic, to the end that everybody sees.
+fn read_last(client: &Client, host: &str) -> Result<Option<CommitRecord>> {
+    let topic = (COMMITS.to_owned(), 0);
+    let end = settled(client, "end", |cluster| Ok(cluster.end_offset(&topic, Isolation::Uncommitted)))?;
+    settled(client, "wait", |cluster| match cluster.end_offset(&topic, Isolation::Committed) >= end {
+        true => Ok(()),
+        false => Err(Refusal::Unstable),
+    })?;
+    let (messages, _) =
+        settled(client, "read", |cluster| Ok(cluster.read(&topic, 0, usize::MAX, Isolation::Committed)))?;
+    let own = messages.into_iter().rfind(|message| message.key == host);
+    let damaged = |error: serde_json::Error| Error::new(ErrorKind::Storage, "a record is damaged").caused_by(error);
+    own.map(|message| serde_json::from_slice(&message.value).map_err(damaged)).transpose()
+}
+
+impl Transaction for MemoryTransactions {
+    fn last(&self) -> Option<&CommitRecord> {
+        self.last.as_ref()
+    }
+
+    fn commit(&self, record: &CommitRecord) -> Result<()> {
+        let value = serde_json::to_vec(record)
+            .map_err(|error| Error::new(ErrorKind::Internal, "a record has no JSON form").caused_by(error))?;
+        self.send("record", &(COMMITS.to_owned(), 0), &[(self.host.clone(), value)])?;
+        let Membership { member, generation, owned } = lock(&self.membership).clone();
+        let offsets = offsets(&record.positions, &owned);
+        // What waited in the spool gets its file before the group is joined.
+        if !offsets.is_empty() {
+            settled(&self.client, "offsets", |cluster| {
+                cluster.send_offsets(&self.producer, GROUP, &member, generation, offsets.clone())
+            })?;
+        }
+        settled(&self.client, "commit", |cluster| cluster.end(&self.producer, true))?;
+        self.is_open.store(false, Ordering::Release);
+        Ok(())
+    }
+}
+
+impl Drop for MemoryTransactions {
+    fn drop(&mut self) {
+        if self.is_open.load(Ordering::Acquire) {
+            // The next one with the id does it, when this one cannot.
+            drop(self.client.ask("abort", |cluster| cluster.end(&self.producer, false)));
+        }
+    }
+}
+
+/// What the group committed for a partition, when no transaction holds it any more.
+pub fn committed(client: &Client, partition: &TopicPartition) -> Result<Option<i64>> {
+    let committed = settled(client, "committed", |cluster| cluster.committed(GROUP, std::slice::from_ref(partition)))?;
+    Ok(committed.get(partition).copied())
+}
+
+/// Where each of these partitions goes on.
+pub fn offsets(positions: &Positions, owned: &BTreeSet<usize>) -> BTreeMap<TopicPartition, i64> {
+    let each = positions.iter().filter_map(|(partition, position)| {
+        let number: usize = partition.key.parse().ok()?;
+        let offset = position.ranges.end().filter(|_| owned.contains(&number))?;
+        Some(((INPUT.to_owned(), number), offset))
+    });
+    each.collect()
+}
+
+/// One worker's side of the topic: rows as `id,version`.
+pub struct MemoryTopic {
+    transactions: Arc<MemoryTransactions>,
+    partition: usize,
+    written_rows: u64,
+    acknowledged_rows: u64,
+}
+
+impl MemoryTopic {
+    /// It writes to one partition.
+    pub fn new(transactions: &Arc<MemoryTransactions>, partition: usize) -> Self {
+        Self { transactions: Arc::clone(transactions), partition, written_rows: 0, acknowledged_rows: 0 }
+    }
+}
+
+impl TopicWriter for MemoryTopic {
+    fn write(&mut self, rows: &RecordBatch) -> Result<()> {
+        let values = |name: &str| rows[name].as_primitive::<Int64Type>().values().clone();
+        let (ids, versions) = (values("id"), values("version"));
+        let texts: Vec<String> =
+            ids.iter().zip(versions.iter()).map(|(id, version)| format!("{id},{version}")).collect();
+        self.write_values(&texts)
+    }
+
+    fn write_values(&mut self, values: &[String]) -> Result<()> {
+        self.written_rows += values.len() as u64;
+        let rows: Vec<_> = values.iter().map(|value| (String::new(), value.clone().into_bytes())).collect();
+        let sent = self.transactions.send("rows", &(OUTPUT.to_owned(), self.partition), &rows);
+        match sent {
+            Ok(()) => self.acknowledged_rows += values.len() as u64,
+            // Its answer is waited for when the epoch ends.
+            Err(error) if error.kind() == ErrorKind::Unavailable => {}
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    }
+
+    fn most_value_bytes(&self) -> usize {
+        1 << 20
+    }
+
+    fn flush(&mut self, _timeout: Duration) -> Result<()> {
+        if self.acknowledged_rows < self.written_rows {
+            return Err(Error::new(ErrorKind::Unavailable, "rows were not acknowledged"));
+        }
+        Ok(())
+    }
+
+    fn acknowledged_rows(&self) -> u64 {
+        self.acknowledged_rows
+    }
+}
+
+/// One worker's share of the topic that is read.
+pub struct MemoryReader {
+    client: Client,
+    /// The partitions, and where each goes on.
+    pub parts: Vec<(usize, i64)>,
+    turn: usize,
+}
+
+impl MemoryReader {
+    /// It reads these partitions from these offsets on.
+    pub fn new(client: &Client, parts: Vec<(usize, i64)>) -> Self {
+        Self { client: client.clone(), parts, turn: 0 }
+    }
+}
+
+/// A partition of the source.
+pub fn partition(number: usize) -> Partition {
+    Partition { source: INPUT.into(), key: number.to_string().into() }
+}
+
+impl Reader for MemoryReader {
+    fn read(&mut self, bounds: &BatchSettings, _wait: Duration) -> Result<Read> {
+        for _ in 0..self.parts.len() {
+            let turn = self.turn % self.parts.len();
+            self.turn = turn + 1;
+            let (number, offset) = self.parts[turn];
+            let from = (INPUT.to_owned(), number);
+            let fetched =
+                self.client.ask("fetch", |cluster| Ok(cluster.read(&from, offset, bounds.rows, Isolation::Committed)));
+            let (messages, next) = match fetched {
+                Ok(Ok(fetched)) => fetched,
+                // A reader is idle while the brokers are away.
+                Ok(Err(_)) => continue,
+                Err(error) if error.kind() == ErrorKind::Unavailable => continue,
+                Err(error) => return Err(error),
+            };
+            self.parts[turn].1 = next;
+            let Some(last) = messages.last() else { continue };
+            return Ok(Read::Records(Records {
+                partition: partition(number),
+                partition_number: i32::try_from(number).unwrap_or(0),
+                next_offset: last.offset + 1,
+                offsets: messages.iter().map(|message| message.offset).collect(),
+                payload: Payload::Bytes(BinaryArray::from_iter_values(messages.iter().map(|message| &message.value))),
+                csv_header: None,
+                timestamps_ms: Vec::new(),
+                keys: None,
+                headers: Vec::new(),
+            }));
+        }
+        Ok(Read::Idle)
+    }
+}
