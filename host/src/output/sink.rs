@@ -175,21 +175,21 @@ impl RejectSink {
     /// Opens a worker's side of the rejects.
     pub fn open(pipeline: &Pipeline, digests: BTreeMap<String, String>, opening: &Opening) -> Result<Self> {
         match &pipeline.rejects {
-            Rejects::File { path } => Self::to_files(&pipeline.name, path, digests, opening),
+            Rejects::File { path } => Self::to_files(&pipeline.name, reject_settings(path.clone()), digests, opening),
             Rejects::Kafka(settings) => {
                 Self::new(&pipeline.name, &OutputKind::Kafka(settings.clone()), digests, opening)
             }
         }
     }
 
-    /// Opens a worker's side of rejects that go to files in a folder.
+    /// Opens a worker's side of rejects that go to files.
     pub fn to_files(
         pipeline: &str,
-        folder: &Path,
+        settings: ParquetOutput,
         digests: BTreeMap<String, String>,
         opening: &Opening,
     ) -> Result<Self> {
-        Self::new(pipeline, &OutputKind::Parquet(reject_settings(folder.to_path_buf())), digests, opening)
+        Self::new(pipeline, &OutputKind::Parquet(settings), digests, opening)
     }
 
     fn new(pipeline: &str, kind: &OutputKind, digests: BTreeMap<String, String>, opening: &Opening) -> Result<Self> {

@@ -46,7 +46,6 @@ impl Group {
         member
     }
 
-
     /// A member is there, and owns these partitions; none when it was thrown out.
     pub fn heartbeat(&mut self, member: &str, owned: &BTreeSet<usize>, all: usize, now_ms: i64) -> Option<Dealt> {
         let known = self.members.get_mut(member)?;

@@ -185,7 +185,8 @@ pub fn combines(settings: &Settings, opening: &Opening) -> BTreeMap<String, Comb
 }
 
 fn rejects() -> ParquetOutput {
-    reject_settings(folder(REJECTS))
+    // Making a compressor takes longer than everything else that a seed does.
+    ParquetOutput { compression: Compression::None, ..reject_settings(folder(REJECTS)) }
 }
 
 /// By output the folder of its files.
@@ -218,7 +219,7 @@ pub fn parts(
         decoders: vec![Decoder::new(&columns, Format::Json, &Unknown::Ignore, &[true, true])?],
         stages: vec![Stage::native(&plan.stages[0], (work, version))],
         outputs,
-        rejects: RejectSink::to_files("simulation", &folder(REJECTS), stamp.digests.clone(), opening)?,
+        rejects: RejectSink::to_files("simulation", rejects(), stamp.digests.clone(), opening)?,
         taps: vec![None],
     })
 }

@@ -13,6 +13,7 @@ use super::transactions::{COMMITS, INPUT, OUTPUT, offsets};
 use crate::disk::{Chance, MemoryDisk};
 use crate::error::{Error, ErrorKind};
 use crate::pipeline::Counts;
+use crate::service::Crossed;
 
 /// Steps until a world that nothing befalls any more has to be at its end.
 const PATIENCE: usize = 4_000;
@@ -31,8 +32,12 @@ pub struct World {
     machines: Vec<Machine>,
     input: Mutex<Input>,
     files: Mutex<Files>,
+    seen: Mutex<Seen>,
     trace: Option<Mutex<Vec<String>>>,
 }
+
+/// What happened in a world, and how often: a simulation in which nothing befalls anybody proves nothing.
+pub type Seen = BTreeMap<&'static str, u64>;
 
 /// Who fills the topic that is read.
 struct Input {
@@ -102,6 +107,7 @@ impl World {
             machines,
             input: Mutex::new(Input { producer, next_id: 0, versions: 0 }),
             files: Mutex::default(),
+            seen: Mutex::default(),
             trace: traced.then(Mutex::default),
         });
         world.let_it_go_on();
@@ -134,6 +140,15 @@ impl World {
             let now_ms = self.kafka.cluster().now_ms();
             lock(trace).push(format!("{now_ms:>7} {}", what()));
         }
+    }
+
+    fn saw(&self, what: &'static str, times: usize) {
+        *lock(&self.seen).entry(what).or_default() += times as u64;
+    }
+
+    /// How often what happened.
+    pub fn seen(&self) -> Seen {
+        lock(&self.seen).clone()
     }
 
     /// What happened so far.
@@ -252,14 +267,26 @@ impl World {
             Stepped::Failed(error) => {
                 self.is_explained(&host, error)?;
                 drop(host);
-                if (was_dead || self.machines[index].is_dead()) && self.below(2) == 0 {
-                    self.lose_power();
+                if was_dead || self.machines[index].is_dead() {
+                    self.saw("hosts died", 1);
+                    if self.below(2) == 0 {
+                        self.lose_power();
+                    }
+                } else {
+                    self.saw("runs went back", 1);
                 }
-                Ok(())
             }
-            Stepped::Recovered => self.is_recovered(&host),
-            Stepped::Down | Stepped::Read(_) | Stepped::Ended(_) | Stepped::Dealt => Ok(()),
+            Stepped::Recovered => self.is_recovered(&host)?,
+            Stepped::Read(records) => self.saw("records read", *records),
+            Stepped::Ended(Crossed::Committed(passed)) => {
+                self.saw("epochs committed", 1);
+                self.saw("versions passed", passed.len());
+            }
+            Stepped::Ended(Crossed::Nothing) => self.saw("epochs of nothing", 1),
+            Stepped::Ended(Crossed::Failed(_)) => self.saw("versions failed", 1),
+            Stepped::Down | Stepped::Dealt => {}
         }
+        Ok(())
     }
 
     /// An error has to come from something that befell the host.
@@ -275,6 +302,7 @@ impl World {
     /// All machines lose power at once: what was not synced is gone, or not.
     fn lose_power(&self) {
         let seed = self.below(1 << 30) as u64;
+        self.saw("power lost", 1);
         self.note(|| format!("power is lost, {seed}"));
         self.machines.iter().for_each(Machine::kill);
         self.disk.crash(seed);
