@@ -10,6 +10,7 @@ mod logic;
 mod probation;
 mod progress;
 mod run;
+mod share;
 mod sources;
 mod store;
 mod summary;
