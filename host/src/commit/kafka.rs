@@ -27,8 +27,7 @@
 //! open. A producer that was fenced is replaced; fenced again and again within a minute while the host never lost its
 //! place in the group, the host gives up, because somebody else runs under its id.
 //!
-//! The topic is read to the end that all readers see (`read_uncommitted`) at the moment the own transaction is settled: the
-//! end that a reader of committed records sees may be older while somebody else's transaction is open.
+//! What the transaction ends with, and where reading the topic ends: see `super::topic`.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -43,9 +42,9 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::Message;
 use rdkafka::producer::{BaseProducer, Producer};
 use rdkafka::{Offset, TopicPartitionList};
-use serde::{Deserialize, Serialize};
 
 use super::record::CommitRecord;
+use super::topic::{self, CommitTopic, Steps};
 use crate::error::{Error, ErrorKind, Result};
 use crate::output::kafka::producer::{self, Outgoing, Transactional};
 use crate::source::Positions;
@@ -153,22 +152,6 @@ pub struct Transactions {
     fenced: Fenced,
 }
 
-/// The first line of a message in the commit topic; behind it a part of the record's JSON.
-#[derive(Debug, Serialize, Deserialize)]
-struct Head {
-    epoch: u64,
-    part: usize,
-    parts: usize,
-    /// CRC-32 of the whole record's JSON.
-    crc32: u32,
-}
-
-/// The parts of one host's last record.
-type Parts = BTreeMap<usize, (Head, Vec<u8>)>;
-
-/// By host its parts, and where the last of them stands in the topic.
-type PartsOfHosts = BTreeMap<String, (i64, Parts)>;
-
 impl Transactions {
     /// Connects, ends what the host left open, and reads the hosts' last commits. `longest`: of an epoch.
     pub fn open(
@@ -264,41 +247,12 @@ impl Transactions {
 
     /// The last record of each host of the pipeline, as they are now; the one that was committed last at the end.
     pub fn read_records(&self) -> Result<Vec<CommitRecord>> {
-        let deadline = Instant::now() + TIMEOUT;
-        let end = self.end(&self.reader("read_uncommitted")?, deadline)?;
-        let reader = self.reader("read_committed")?;
-        while self.end(&reader, deadline)? < end {
-            if Instant::now() >= deadline {
-                let what = format!("{OWNER}: somebody's transaction in topic {:?} stays open", self.topic);
-                return Err(Error::new(ErrorKind::Unavailable, what).help(
-                    "it ends by itself after its `transaction.timeout.ms`; does another host of this pipeline hang?",
-                ));
-            }
-            drop(reader.poll(Duration::from_millis(100)));
-        }
-        let unreadable = |error: KafkaError| {
-            Error::new(ErrorKind::Unavailable, format!("{OWNER}: topic {:?} cannot be read", self.topic))
-                .caused_by(error)
-        };
-        let mut partition = TopicPartitionList::new();
-        partition.add_partition_offset(&self.topic, 0, Offset::Beginning).map_err(unreadable)?;
-        reader.assign(&partition).map_err(unreadable)?;
-        let mut hosts = PartsOfHosts::new();
-        loop {
-            match reader.poll(CALL) {
-                Some(Ok(message)) => {
-                    self.take_part(&mut hosts, message.offset(), message.key(), message.payload())?;
-                }
-                Some(Err(KafkaError::PartitionEOF(_))) => break,
-                Some(Err(error)) if Instant::now() >= deadline => return Err(unreadable(error)),
-                None if Instant::now() >= deadline => return Err(self.away()),
-                Some(Err(_)) | None => {}
-            }
-        }
-        let mut hosts: Vec<_> = hosts.into_iter().collect();
-        hosts.sort_by_key(|(_, (offset, _))| *offset);
-        let records = hosts.into_iter().map(|(host, (_, parts))| self.join(&host, parts));
-        records.filter_map(Result::transpose).collect()
+        topic::read_records(&TopicReader {
+            transactions: self,
+            deadline: Instant::now() + TIMEOUT,
+            of_all: self.reader("read_uncommitted")?,
+            of_committed: self.reader("read_committed")?,
+        })
     }
 
     fn reader(&self, isolation: &str) -> Result<BaseConsumer<Context>> {
@@ -319,65 +273,6 @@ impl Transactions {
                 Err(_) => drop(reader.poll(Duration::from_millis(100))),
             }
         }
-    }
-
-    fn take_part(&self, hosts: &mut PartsOfHosts, offset: i64, key: Option<&[u8]>, value: Option<&[u8]>) -> Result<()> {
-        let host_and_part = key.and_then(|key| std::str::from_utf8(key).ok()?.rsplit_once('/'));
-        let (Some((host, _)), Some(value)) = (host_and_part, value) else { return Ok(()) };
-        let end = memchr::memchr(b'\n', value).ok_or_else(|| self.damaged(host, "a message has no first line"))?;
-        let head: Head =
-            serde_json::from_slice(&value[..end]).map_err(|error| self.damaged(host, &error.to_string()))?;
-        let (last, parts) = hosts.entry(host.to_owned()).or_default();
-        *last = offset;
-        parts.insert(head.part, (head, value[end + 1..].to_vec()));
-        Ok(())
-    }
-
-    /// The record that part 0 begins: all parts of a record are written together, so the others are of the same epoch.
-    fn join(&self, host: &str, mut parts: Parts) -> Result<Option<CommitRecord>> {
-        let damaged = |what: &str| self.damaged(host, what);
-        let Some((head, mut json)) = parts.remove(&0) else { return Ok(None) };
-        for part in 1..head.parts {
-            let (of, bytes) = parts.remove(&part).ok_or_else(|| damaged(&format!("part {part} is missing")))?;
-            if of.epoch != head.epoch {
-                return Err(damaged(&format!("part {part} of epoch {} is of epoch {}", head.epoch, of.epoch)));
-            }
-            json.extend(bytes);
-        }
-        if crc32fast::hash(&json) != head.crc32 {
-            return Err(damaged(&format!("the record of epoch {} fails its checksum", head.epoch)));
-        }
-        serde_json::from_slice(&json).map(Some).map_err(|error| damaged(&error.to_string()))
-    }
-
-    fn send_record(&self, record: &CommitRecord) -> Result<()> {
-        let json = serde_json::to_vec(record)
-            .map_err(|error| Error::new(ErrorKind::Internal, "a commit record has no JSON form").caused_by(error))?;
-        let parts = json.chunks(self.most_value_bytes.max(1));
-        let (count, crc32) = (parts.len(), crc32fast::hash(&json));
-        for (part, bytes) in parts.enumerate() {
-            let head = Head { epoch: record.epoch, part, parts: count, crc32 };
-            let mut value = serde_json::to_vec(&head)
-                .map_err(|error| Error::new(ErrorKind::Internal, "a commit has no JSON form").caused_by(error))?;
-            value.push(b'\n');
-            value.extend_from_slice(bytes);
-            let key = format!("{}/{part}", self.host);
-            // A message that is not delivered makes the commit fail: nobody counts.
-            let message = Outgoing::with_opaque_to(&self.topic, Arc::default()).partition(0);
-            let message = message.key(key.as_bytes()).payload(&value);
-            let refused = |error| self.failed("the record cannot be sent", error);
-            producer::send(&self.producer, message, || Ok(()), refused)?;
-        }
-        Ok(())
-    }
-
-    fn send_offsets(&self, positions: &Positions) -> Result<()> {
-        let Some(groups) = self.groups.get() else { return Ok(()) };
-        for GroupOffsets { offsets, group } in groups(positions)? {
-            answered(|| self.producer.send_offsets_to_transaction(&offsets, &group, CALL))
-                .map_err(|error| self.failed("the offsets of a group are not taken", error))?;
-        }
-        Ok(())
     }
 
     fn failed(&self, what: &str, error: KafkaError) -> Error {
@@ -414,12 +309,6 @@ impl Transactions {
         ))
     }
 
-    fn damaged(&self, host: &str, what: &str) -> Error {
-        let what = format!("{OWNER}: the last record of host {host} in topic {:?} is damaged: {what}", self.topic);
-        Error::new(ErrorKind::Storage, what)
-            .help("nothing is written. The commit log in the data folder has all but perhaps the last epoch; please report this")
-    }
-
     fn away(&self) -> Error {
         away(OWNER, &self.brokers, TIMEOUT, &self.producer.context().log)
     }
@@ -431,15 +320,89 @@ impl super::Transaction for Transactions {
     }
 
     fn commit(&self, record: &CommitRecord) -> Result<()> {
-        self.begin()?;
-        self.send_record(record)?;
-        self.send_offsets(&record.positions)?;
-        // The commit would wait for the deliveries too, and longer.
-        producer::flush(&self.producer, TIMEOUT, || Ok(self.producer.in_flight_count() == 0))?;
+        topic::commit(self, record, self.most_value_bytes)
+    }
+}
+
+impl Steps for Transactions {
+    fn begin(&self) -> Result<()> {
+        Self::begin(self)
+    }
+
+    fn send(&self, key: &str, value: &[u8]) -> Result<()> {
+        // A message that is not delivered makes the commit fail: nobody counts.
+        let message = Outgoing::with_opaque_to(&self.topic, Arc::default()).partition(0);
+        let message = message.key(key.as_bytes()).payload(value);
+        let refused = |error| self.failed("the record cannot be sent", error);
+        producer::send(&self.producer, message, || Ok(()), refused)
+    }
+
+    fn send_offsets(&self, positions: &Positions) -> Result<()> {
+        let Some(groups) = self.groups.get() else { return Ok(()) };
+        for GroupOffsets { offsets, group } in groups(positions)? {
+            answered(|| self.producer.send_offsets_to_transaction(&offsets, &group, CALL))
+                .map_err(|error| self.failed("the offsets of a group are not taken", error))?;
+        }
+        Ok(())
+    }
+
+    fn flush(&self) -> Result<()> {
+        producer::flush(&self.producer, TIMEOUT, || Ok(self.producer.in_flight_count() == 0))
+    }
+
+    fn end(&self) -> Result<()> {
         answered(|| self.producer.commit_transaction(CALL))
             .map_err(|error| self.failed("the transaction is not known to be committed", error))?;
         self.is_open.store(false, Ordering::Release);
         Ok(())
+    }
+}
+
+/// The commit topic, as it is read once.
+struct TopicReader<'a> {
+    transactions: &'a Transactions,
+    deadline: Instant,
+    of_all: BaseConsumer<Context>,
+    of_committed: BaseConsumer<Context>,
+}
+
+impl CommitTopic for TopicReader<'_> {
+    fn end(&self) -> Result<i64> {
+        self.transactions.end(&self.of_all, self.deadline)
+    }
+
+    fn stable_end(&self) -> Result<i64> {
+        self.transactions.end(&self.of_committed, self.deadline)
+    }
+
+    fn wait(&self) -> Result<()> {
+        if Instant::now() >= self.deadline {
+            let what = format!("{OWNER}: somebody's transaction in topic {:?} stays open", self.transactions.topic);
+            return Err(Error::new(ErrorKind::Unavailable, what).help(
+                "it ends by itself after its `transaction.timeout.ms`; does another host of this pipeline hang?",
+            ));
+        }
+        drop(self.of_committed.poll(Duration::from_millis(100)));
+        Ok(())
+    }
+
+    fn read(&self, each: &mut dyn FnMut(i64, Option<&[u8]>, Option<&[u8]>) -> Result<()>) -> Result<()> {
+        let topic = &self.transactions.topic;
+        let unreadable = |error: KafkaError| {
+            Error::new(ErrorKind::Unavailable, format!("{OWNER}: topic {topic:?} cannot be read")).caused_by(error)
+        };
+        let mut partition = TopicPartitionList::new();
+        partition.add_partition_offset(topic, 0, Offset::Beginning).map_err(unreadable)?;
+        self.of_committed.assign(&partition).map_err(unreadable)?;
+        loop {
+            match self.of_committed.poll(CALL) {
+                Some(Ok(message)) => each(message.offset(), message.key(), message.payload())?,
+                Some(Err(KafkaError::PartitionEOF(_))) => return Ok(()),
+                Some(Err(error)) if Instant::now() >= self.deadline => return Err(unreadable(error)),
+                None if Instant::now() >= self.deadline => return Err(self.transactions.away()),
+                Some(Err(_)) | None => {}
+            }
+        }
     }
 }
 

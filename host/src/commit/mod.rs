@@ -25,7 +25,7 @@ mod folder;
 mod kafka;
 mod log;
 mod record;
-mod topic;
+pub(crate) mod topic;
 
 pub use adopt::{Taker, adopt, settle_all};
 pub use epochs::{Epochs, Recovered, Settings, Step, Transaction, staging_folder};

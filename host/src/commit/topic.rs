@@ -90,9 +90,8 @@ pub fn read_records(topic: &impl CommitTopic) -> Result<Vec<CommitRecord>> {
 }
 
 fn messages(record: &CommitRecord, most_value_bytes: usize) -> Result<Vec<(String, Vec<u8>)>> {
-    let unwritable = |error| {
-        Error::new(ErrorKind::Internal, "a commit record has no JSON form").caused_by::<serde_json::Error>(error)
-    };
+    let unwritable =
+        |error: serde_json::Error| Error::new(ErrorKind::Internal, "a commit record has no JSON form").caused_by(error);
     let json = serde_json::to_vec(record).map_err(unwritable)?;
     let parts = json.chunks(most_value_bytes.max(1));
     let (count, crc32) = (parts.len(), crc32fast::hash(&json));
