@@ -11,7 +11,6 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use super::job::{self, Fate, LAKE, fate};
 use super::kafka::{Cluster, Message};
 use super::transactions::{COMMITS, GROUP, INPUT, OUTPUT};
-use crate::commit::CommitRecord;
 use crate::disk::{Disk, MemoryDisk};
 use crate::output::REJECTS;
 use crate::pipeline::Counts;
@@ -91,9 +90,13 @@ fn check_positions(looked: &mut Looked<'_>) -> Result<(), String> {
 /// Each host's epochs count from 1, without a gap and without one twice.
 fn check_epochs(cluster: &Cluster) -> Result<(), String> {
     let mut epochs: BTreeMap<String, Vec<u64>> = BTreeMap::new();
-    for Message { value, .. } in cluster.read_all(COMMITS).into_iter().flatten() {
-        let record: CommitRecord = serde_json::from_slice(&value).map_err(|error| error.to_string())?;
-        epochs.entry(record.host).or_default().push(record.epoch);
+    for Message { key, value, .. } in cluster.read_all(COMMITS).into_iter().flatten() {
+        // The first part of a record begins with a line that says the epoch.
+        if let Some(host) = key.strip_suffix("/0") {
+            let head = value.split(|byte| *byte == b'\n').next().unwrap_or_default();
+            let head: serde_json::Value = serde_json::from_slice(head).map_err(|error| error.to_string())?;
+            epochs.entry(host.to_owned()).or_default().extend(head["epoch"].as_u64());
+        }
     }
     match epochs.into_iter().find(|(_, epochs)| !epochs.iter().copied().eq(1..=epochs.len() as u64)) {
         Some((host, epochs)) => Err(format!("host {host} has the epochs {epochs:?}")),
@@ -101,10 +104,17 @@ fn check_epochs(cluster: &Cluster) -> Result<(), String> {
     }
 }
 
-/// Nothing is left in staging: of no host, or of this one.
+/// Nothing is left in a host's staging, nor in that of others that worked in its place.
 pub fn check_staging(disk: &MemoryDisk, host: &str) -> Result<(), String> {
-    let staging = [LAKE, REJECTS].map(|output| job::folder(output).join(".staging").join(host));
-    let left: Vec<PathBuf> = staging.iter().flat_map(|folder| disk.files_below(folder).unwrap_or_default()).collect();
+    let host = crate::commit::Host { id: host.to_owned(), incarnation: 0 };
+    let mut left = Vec::new();
+    for staging in [LAKE, REJECTS].map(|output| job::folder(output).join(".staging")) {
+        let files = disk.files_below(&staging).unwrap_or_default();
+        left.extend(files.into_iter().filter(|file| {
+            let folder = file.strip_prefix(&staging).ok().and_then(|file| file.iter().next());
+            folder.and_then(|folder| folder.to_str()).is_some_and(|folder| host.stages_in(folder))
+        }));
+    }
     if left.is_empty() { Ok(()) } else { Err(format!("left in staging: {left:?}")) }
 }
 

@@ -64,6 +64,16 @@ impl Group {
         Some(Dealt { generation: self.generation, partitions, free })
     }
 
+    /// The hosts that are in it.
+    pub fn hosts(&self) -> BTreeSet<String> {
+        self.members.keys().filter_map(|member| Some(member.split_once('#')?.0.to_owned())).collect()
+    }
+
+    /// Whether somebody is a member still.
+    pub fn is_known(&self, member: &str) -> bool {
+        self.members.contains_key(member)
+    }
+
     /// Whether a member of this generation.
     pub fn is_member(&self, member: &str, generation: u32) -> bool {
         self.generation == generation && self.members.contains_key(member)

@@ -7,17 +7,22 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use super::group::Dealt;
 use super::job::{self, STAGE};
+use super::kafka::Cluster;
 use super::machine::{Client, HostDisk};
 use super::transactions::{
-    GROUP, INPUT, Membership, MemoryReader, MemoryTransactions, SharedMembership, lock, offsets,
+    GROUP, INPUT, Membership, MemoryReader, MemoryTransactions, SharedMembership, committed, lock, offsets, partition,
 };
 use crate::clock::{Clock, ManualClock};
-use crate::commit::{self, Epochs, PlanStamp, Recovered, Step, Transaction};
+use crate::commit::{
+    self, CommitRecord, Epochs, PlanStamp, Recovered, Sharing, Step, Taker, Transaction, adopt, positions_of,
+    settle_all,
+};
 use crate::config::BatchSettings;
 use crate::disk::{Chance, Disk};
 use crate::error::{Error, ErrorKind, Result};
-use crate::output::{Opening, Token, settle};
+use crate::output::{Opening, Token};
 use crate::pipeline::{Counts, Ending, Worker};
 use crate::service::{Boundary, Crossed, Inputs};
 use crate::source::{Positions, Read, Reader};
@@ -47,6 +52,10 @@ pub struct Host {
     incarnation: u64,
     is_running: bool,
     versions: Vec<i64>,
+    /// What it is in the group, over all runs of the process.
+    place: Option<Membership>,
+    /// How often it brought to an end what another host left.
+    pub adopted: usize,
     down_until_ms: i64,
     chance: Chance,
     life: Option<Life>,
@@ -73,8 +82,8 @@ pub enum Stepped {
     Read(usize),
     /// It ended an epoch.
     Ended(Crossed),
-    /// It gave partitions away, or took some.
-    Dealt,
+    /// Partitions come or go: the run ended, and begins again with what the group deals out then.
+    Moved,
     /// It goes back to its last commit, in the same process or a new one.
     Failed(Error),
 }
@@ -105,6 +114,8 @@ impl Host {
             incarnation: 0,
             is_running: false,
             versions: vec![FIRST_VERSION],
+            place: None,
+            adopted: 0,
             down_until_ms: 0,
             chance: Chance(seed),
             life: None,
@@ -135,7 +146,7 @@ impl Host {
         };
         match self.work(&mut life) {
             Ok(stepped) => {
-                if !matches!(stepped, Stepped::Ended(Crossed::Failed(_))) {
+                if !matches!(stepped, Stepped::Ended(Crossed::Failed(_)) | Stepped::Moved) {
                     self.life = Some(life);
                 }
                 stepped
@@ -149,10 +160,20 @@ impl Host {
 
     /// An error ends the process, or takes the run back to the last commit.
     fn fell(&mut self, error: Error) -> Stepped {
+        let error = self.unless_gone(error);
         self.life = None;
         self.is_running = error.kind() == ErrorKind::Unavailable && !self.client.machine.is_dead();
         self.down_until_ms = self.now_ms() + self.chance.below(3_000) as i64;
         Stepped::Failed(error)
+    }
+
+    /// An error of a host that its group has let go of is none of its own: somebody else has its partitions.
+    fn unless_gone(&self, error: Error) -> Error {
+        let is_there = self.client.kafka.cluster().group(GROUP).hosts().contains(&self.id);
+        if is_there || self.client.machine.is_dead() || !self.settings.has_topic {
+            return error;
+        }
+        Error::new(ErrorKind::Unavailable, "the group has let go of this host").caused_by(error)
     }
 
     fn opening(&self, stamp: &PlanStamp, worker: usize, epoch: u64) -> Opening {
@@ -171,6 +192,7 @@ impl Host {
     fn start(&mut self) -> Result<Life> {
         if !self.is_running {
             self.client.machine.start();
+            self.place = None;
             self.incarnation += 1;
             self.is_running = true;
         }
@@ -208,8 +230,9 @@ impl Host {
             version,
             due_ms: self.now_ms() + self.interval_ms,
         };
+        self.hold(&life)?;
+        self.share(&mut life)?;
         self.start_workers(&mut life)?;
-        self.join(&life)?;
         Ok(life)
     }
 
@@ -218,11 +241,7 @@ impl Host {
         let Some(plan) = recovered.plan.as_ref().filter(|_| recovered.outputs.values().any(Token::is_waiting)) else {
             return Ok(());
         };
-        let opening = self.opening(plan, 0, epochs.next_epoch());
-        let mut tokens = BTreeMap::new();
-        for (output, token) in recovered.outputs.iter().filter(|(_, token)| token.is_waiting()) {
-            tokens.insert(output.clone(), settle(token, &opening)?);
-        }
+        let tokens = settle_all(recovered, &self.opening(plan, 0, epochs.next_epoch()))?;
         epochs.commit(plan, &Positions::new(), tokens, Counts::default()).map(drop)
     }
 
@@ -236,29 +255,116 @@ impl Host {
     fn start_workers(&self, life: &mut Life) -> Result<()> {
         let plan = job::plan(&self.settings, life.boundary.stamp.number, life.version);
         let epoch = life.boundary.epochs.next_epoch();
+        let positions = life.boundary.epochs.last().map(|last| last.positions.clone()).unwrap_or_default();
+        let owned = lock(&life.membership).owned.clone();
+        let known = offsets(&positions, &owned);
         for number in 0..self.settings.workers {
             let opening = self.opening(&life.boundary.stamp, number, epoch);
             let parts = job::parts(&self.settings, &plan, &life.boundary.stamp, &opening, life.transactions.as_ref())?;
             let worker = Worker::new(Arc::clone(&plan), vec![None], parts, Arc::default(), self.clock.clone());
-            life.workers.push((worker, MemoryReader::new(&self.client, Vec::new())));
+            let dealt = owned.iter().copied().filter(|partition| partition % self.settings.workers == number);
+            let from = |partition| known.get(&(INPUT.to_owned(), partition)).copied().unwrap_or(0);
+            let reader = MemoryReader::new(&self.client, dealt.map(|partition| (partition, from(partition))).collect());
+            life.workers.push((worker, reader));
         }
         Ok(())
     }
 
-    /// Joins the group under the host's own name: who had it before is out.
-    fn join(&self, life: &Life) -> Result<()> {
-        let asked = self.client.ask("join", |cluster| {
-            let now_ms = cluster.now_ms();
-            Ok(cluster.group(GROUP).join(&self.id, now_ms))
+    fn ask<T>(&self, what: &str, ask: impl FnOnce(&mut Cluster) -> T) -> Result<T> {
+        let asked = self.client.ask(what, |cluster| Ok(ask(cluster)))?;
+        asked.map_err(|refusal| Error::new(ErrorKind::Unavailable, format!("{what}: {refusal:?}")))
+    }
+
+    /// Takes what the group deals out; joins it first under the host's own name: who had it before is out.
+    fn hold(&mut self, life: &Life) -> Result<()> {
+        let mut place = match self.place.take() {
+            Some(place) => place,
+            None => {
+                let member = self.ask("join", |cluster| {
+                    let now_ms = cluster.now_ms();
+                    cluster.group(GROUP).join(&self.id, now_ms)
+                })?;
+                Membership { member, ..Membership::default() }
+            }
+        };
+        // What the group wants back is given back, then what is free is taken, then all of it is known.
+        for _ in 0..3 {
+            let dealt = self.beat(&place)?;
+            place.owned.retain(|partition| dealt.partitions.contains(partition));
+            place.owned.extend(&dealt.free);
+            place.generation = dealt.generation;
+        }
+        *lock(&life.membership) = place.clone();
+        self.place = Some(place);
+        Ok(())
+    }
+
+    fn beat(&self, place: &Membership) -> Result<Dealt> {
+        let dealt = self.ask("heartbeat", |cluster| {
+            let (now_ms, all) = (cluster.now_ms(), cluster.partitions(INPUT));
+            cluster.group(GROUP).heartbeat(&place.member, &place.owned, all, now_ms)
         })?;
-        let member = asked.map_err(|refusal| Error::new(ErrorKind::Unavailable, format!("join: {refusal:?}")))?;
-        *lock(&life.membership) = Membership { member, ..Membership::default() };
+        dealt.ok_or_else(|| Error::new(ErrorKind::Unavailable, "the group has let go of this host"))
+    }
+
+    /// What `service::share` does: brings to an end what hosts left that are gone, finds where the partitions were read to,
+    /// and says in a commit what this host was dealt.
+    fn share(&mut self, life: &mut Life) -> Result<()> {
+        let Some(transactions) = life.transactions.clone() else { return Ok(()) };
+        let hosts = self.ask("hosts", |cluster| cluster.group(GROUP).hosts())?;
+        let gone = |record: &&CommitRecord| !hosts.contains(&record.host) && record.is_unfinished();
+        let records = transactions.read_records()?;
+        for record in records.iter().filter(gone) {
+            self.take_over(&record.host)?;
+        }
+        let records = transactions.read_records()?;
+        let epochs = &mut life.boundary.epochs;
+        let others = records.iter().filter(|record| record.host != self.id);
+        let all: Vec<&CommitRecord> = others.chain(epochs.last()).collect();
+        let mut in_order: Vec<&CommitRecord> = records.iter().map(|record| newest(record, &all)).collect();
+        in_order.extend(epochs.last().filter(|last| !records.iter().any(|record| record.host == last.host)));
+        let known = positions_of(&in_order);
+        let owned = lock(&life.membership).owned.clone();
+        let by_records = offsets(&known, &owned);
+        let mut starts = Vec::new();
+        for number in &owned {
+            let of_group = committed(&self.client, &(INPUT.to_owned(), *number))?;
+            let of_records = by_records.get(&(INPUT.to_owned(), *number)).copied();
+            if of_group != of_records {
+                let what = format!("partition {number}: the group is at {of_group:?}, the records at {of_records:?}");
+                return Err(Error::new(ErrorKind::Config, what));
+            }
+            starts.push((partition(*number), of_group.unwrap_or(0)));
+        }
+        epochs.start_at(&starts, &known);
+        let assigned = starts.into_iter().map(|(partition, _)| partition).collect();
+        let groups = BTreeMap::from([(INPUT.to_owned(), GROUP.to_owned())]);
+        epochs.share(Sharing { groups, assigned, lakes: BTreeMap::new() });
+        if !epochs.is_said() {
+            epochs.commit(&life.boundary.stamp, &Positions::new(), BTreeMap::new(), Counts::default())?;
+        }
+        Ok(())
+    }
+
+    /// Brings the work of a host to an end that is gone.
+    fn take_over(&mut self, gone: &str) -> Result<()> {
+        let transactions = MemoryTransactions::open(&self.client, gone, &SharedMembership::default())?;
+        let taker = Taker {
+            disk: Arc::new(self.disk.clone()),
+            clock: self.clock.clone(),
+            folder: PathBuf::from("/data").join(&self.id),
+            lakes: job::lakes(),
+            opening: &|stamp, epoch| self.opening(stamp, 0, epoch),
+        };
+        adopt(&taker, transactions as Arc<dyn Transaction>)?;
+        self.adopted += 1;
         Ok(())
     }
 
     fn work(&mut self, life: &mut Life) -> Result<Stepped> {
-        if self.heartbeat(life)? {
-            return Ok(Stepped::Dealt);
+        if self.is_moved(life)? {
+            let crossed = self.end_epoch(life, &Ending::All, false)?;
+            return Ok(if matches!(crossed, Crossed::Failed(_)) { Stepped::Ended(crossed) } else { Stepped::Moved });
         }
         if let Some(next) = self.wanted.take() {
             return self.swap(life, next);
@@ -330,50 +436,25 @@ impl Host {
         Ok(Stepped::Ended(crossed))
     }
 
-    /// Tells the group that it is there; whether partitions changed hands.
-    fn heartbeat(&mut self, life: &mut Life) -> Result<bool> {
-        let Membership { member, owned, .. } = lock(&life.membership).clone();
-        let beaten = self.client.ask("heartbeat", |cluster| {
-            let (now_ms, all) = (cluster.now_ms(), cluster.partitions(INPUT));
-            Ok(cluster.group(GROUP).heartbeat(&member, &owned, all, now_ms))
-        });
-        let dealt = match beaten {
-            Ok(Ok(Some(dealt))) => dealt,
-            Ok(_) => return Err(Error::new(ErrorKind::Unavailable, "the group threw the host out")),
-            // It is asked again.
-            Err(error) if error.kind() == ErrorKind::Unavailable => return Ok(false),
-            Err(error) => return Err(error),
-        };
-        lock(&life.membership).generation = dealt.generation;
-        let lost: BTreeSet<usize> = owned.difference(&dealt.partitions).copied().collect();
-        if !lost.is_empty() {
-            // Given away only when what was read of them is committed.
-            if let Crossed::Failed(why) = self.end_epoch(life, &Ending::All, true)? {
-                return Err(Error::new(ErrorKind::Unavailable, why));
+    /// Tells the group that it is there; whether partitions came, or are wanted back.
+    fn is_moved(&mut self, life: &Life) -> Result<bool> {
+        let place = lock(&life.membership).clone();
+        match self.beat(&place) {
+            Ok(dealt) => {
+                lock(&life.membership).generation = dealt.generation;
+                Ok(dealt.free != place.owned)
             }
-            life.workers.iter_mut().for_each(|(_, reader)| reader.parts.retain(|(part, _)| !lost.contains(part)));
-            lock(&life.membership).owned.retain(|partition| !lost.contains(partition));
-            return Ok(true);
+            Err(error) if error.kind() == ErrorKind::Unavailable => {
+                let is_there = self.client.kafka.cluster().group(GROUP).is_known(&place.member);
+                if is_there {
+                    // It is asked again.
+                    return Ok(false);
+                }
+                self.place = None;
+                Err(error)
+            }
+            Err(error) => Err(error),
         }
-        let gained: Vec<usize> = dealt.free.difference(&owned).copied().collect();
-        for partition in &gained {
-            let offset = self.offset(life, *partition)?;
-            let worker = *partition % life.workers.len();
-            life.workers[worker].1.parts.push((*partition, offset));
-            lock(&life.membership).owned.insert(*partition);
-        }
-        Ok(!gained.is_empty())
-    }
-
-    /// Where a partition goes on: with transactions the group knows, without them our own commit.
-    fn offset(&self, life: &Life, partition: usize) -> Result<i64> {
-        let from = (INPUT.to_owned(), partition);
-        if life.transactions.is_none() {
-            let positions = life.boundary.epochs.last().map(|last| last.positions.clone()).unwrap_or_default();
-            return Ok(offsets(&positions, &BTreeSet::from([partition])).get(&from).copied().unwrap_or(0));
-        }
-        let committed = super::transactions::committed(&self.client, &from)?;
-        Ok(committed.unwrap_or(0))
     }
 
     /// Ends the last epoch and every file; false when the host has to go back first.
@@ -401,6 +482,11 @@ impl Host {
         let life = self.life.as_ref();
         life.map(|life| life.workers.iter().flat_map(|(_, reader)| reader.parts.clone()).collect()).unwrap_or_default()
     }
+}
+
+/// A host's record, or a newer one of it.
+fn newest<'a>(record: &'a CommitRecord, all: &[&'a CommitRecord]) -> &'a CommitRecord {
+    all.iter().copied().find(|other| other.host == record.host).unwrap_or(record)
 }
 
 /// The same plan as before keeps its number.

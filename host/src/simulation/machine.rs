@@ -135,7 +135,7 @@ impl Machine {
                 if let Some(go_on) = go_on {
                     go_on(ms);
                 }
-                return Fate::Done;
+                return if self.is_dead() { Fate::Dead } else { Fate::Done };
             }
             Fault::DiskFails | Fault::Silence { .. } | Fault::Away { .. } => {}
         }

@@ -22,10 +22,12 @@ const SEEDS: u64 = 10_000;
 const MOST_FAILURES: usize = 5;
 
 /// What has to happen in one of 20 worlds at least.
-const EXPECTED: [&str; 8] = [
+const EXPECTED: [&str; 10] = [
     "epochs committed",
     "epochs of nothing",
     "hosts died",
+    "leftovers adopted",
+    "partitions moved",
     "power lost",
     "records read",
     "runs went back",

@@ -11,6 +11,7 @@ use arrow::datatypes::Int64Type;
 
 use super::kafka::{Cluster, Isolation, Producer, Refusal, TopicPartition};
 use super::machine::Client;
+use crate::commit::topic::{self, CommitTopic, Steps};
 use crate::commit::{CommitRecord, Transaction};
 use crate::config::BatchSettings;
 use crate::error::{Error, ErrorKind, Result};
@@ -31,6 +32,8 @@ pub const GROUP: &str = "group";
 pub const TRANSACTION_MS: i64 = 20_000;
 /// How long a host waits for what is under way.
 const PATIENCE_MS: i64 = 60_000;
+/// A record of some length is several messages.
+const MOST_VALUE_BYTES: usize = 3_000;
 /// Between two questions about what is under way.
 const AGAIN_MS: i64 = 50;
 
@@ -73,66 +76,114 @@ pub struct MemoryTransactions {
     client: Client,
     producer: Producer,
     host: String,
-    last: Option<CommitRecord>,
+    records: Vec<CommitRecord>,
     membership: SharedMembership,
     is_open: AtomicBool,
 }
 
 impl MemoryTransactions {
-    /// Ends what the host left open, and reads its last commit.
+    /// Ends what the host left open, and reads the hosts' last commits.
     pub fn open(client: &Client, host: &str, membership: &SharedMembership) -> Result<Arc<Self>> {
         let id = format!("millstream-{host}");
         let producer = settled(client, "init", |cluster| cluster.init_transactions(&id, TRANSACTION_MS))?;
-        let last = read_last(client, host)?;
-        Ok(Arc::new(Self {
+        let mut transactions = Self {
             client: client.clone(),
             producer,
             host: host.to_owned(),
-            last,
+            records: Vec::new(),
             membership: Arc::clone(membership),
             is_open: AtomicBool::new(false),
-        }))
+        };
+        transactions.records = transactions.read_records()?;
+        Ok(Arc::new(transactions))
     }
 
-    fn send(&self, what: &str, to: &TopicPartition, rows: &[(String, Vec<u8>)]) -> Result<()> {
+    /// The last record of each host, as they are now.
+    pub fn read_records(&self) -> Result<Vec<CommitRecord>> {
+        let asked_ms = self.client.kafka.cluster().now_ms();
+        topic::read_records(&MemoryCommits { client: &self.client, asked_ms })
+    }
+
+    fn send_rows(&self, what: &str, to: &TopicPartition, rows: &[(String, Vec<u8>)]) -> Result<()> {
         settled(&self.client, what, |cluster| cluster.send(Some(&self.producer), to, rows.iter().cloned()))?;
         self.is_open.store(true, Ordering::Release);
         Ok(())
     }
 }
 
-/// The host's last record in the commit topic, to the end that everybody sees.
-fn read_last(client: &Client, host: &str) -> Result<Option<CommitRecord>> {
-    let topic = (COMMITS.to_owned(), 0);
-    let end = settled(client, "end", |cluster| Ok(cluster.end_offset(&topic, Isolation::Uncommitted)))?;
-    settled(client, "wait", |cluster| match cluster.end_offset(&topic, Isolation::Committed) >= end {
-        true => Ok(()),
-        false => Err(Refusal::Unstable),
-    })?;
-    let (messages, _) =
-        settled(client, "read", |cluster| Ok(cluster.read(&topic, 0, usize::MAX, Isolation::Committed)))?;
-    let own = messages.into_iter().rfind(|message| message.key == host);
-    let damaged = |error: serde_json::Error| Error::new(ErrorKind::Storage, "a record is damaged").caused_by(error);
-    own.map(|message| serde_json::from_slice(&message.value).map_err(damaged)).transpose()
+/// The commit topic, as it is read once.
+struct MemoryCommits<'a> {
+    client: &'a Client,
+    asked_ms: i64,
+}
+
+impl MemoryCommits<'_> {
+    fn end_of(&self, isolation: Isolation) -> Result<i64> {
+        settled(self.client, "end", |cluster| Ok(cluster.end_offset(&(COMMITS.to_owned(), 0), isolation)))
+    }
+}
+
+impl CommitTopic for MemoryCommits<'_> {
+    fn end(&self) -> Result<i64> {
+        self.end_of(Isolation::Uncommitted)
+    }
+
+    fn stable_end(&self) -> Result<i64> {
+        self.end_of(Isolation::Committed)
+    }
+
+    fn wait(&self) -> Result<()> {
+        let mut cluster = self.client.kafka.cluster();
+        if cluster.now_ms() >= self.asked_ms + PATIENCE_MS {
+            return Err(Error::new(ErrorKind::Unavailable, "somebody's transaction stays open"));
+        }
+        cluster.advance_ms(AGAIN_MS);
+        Ok(())
+    }
+
+    fn read(&self, each: &mut dyn FnMut(i64, Option<&[u8]>, Option<&[u8]>) -> Result<()>) -> Result<()> {
+        let all =
+            |cluster: &mut Cluster| Ok(cluster.read(&(COMMITS.to_owned(), 0), 0, usize::MAX, Isolation::Committed).0);
+        let messages = settled(self.client, "read", all)?;
+        messages.iter().try_for_each(|message| each(message.offset, Some(message.key.as_bytes()), Some(&message.value)))
+    }
 }
 
 impl Transaction for MemoryTransactions {
     fn last(&self) -> Option<&CommitRecord> {
-        self.last.as_ref()
+        self.records.iter().find(|record| record.host == self.host)
     }
 
     fn commit(&self, record: &CommitRecord) -> Result<()> {
-        let value = serde_json::to_vec(record)
-            .map_err(|error| Error::new(ErrorKind::Internal, "a record has no JSON form").caused_by(error))?;
-        self.send("record", &(COMMITS.to_owned(), 0), &[(self.host.clone(), value)])?;
+        topic::commit(self, record, MOST_VALUE_BYTES)
+    }
+}
+
+impl Steps for MemoryTransactions {
+    fn begin(&self) -> Result<()> {
+        Ok(())
+    }
+
+    fn send(&self, key: &str, value: &[u8]) -> Result<()> {
+        self.send_rows("record", &(COMMITS.to_owned(), 0), &[(key.to_owned(), value.to_vec())])
+    }
+
+    fn send_offsets(&self, positions: &Positions) -> Result<()> {
         let Membership { member, generation, owned } = lock(&self.membership).clone();
-        let offsets = offsets(&record.positions, &owned);
-        // What waited in the spool gets its file before the group is joined.
-        if !offsets.is_empty() {
-            settled(&self.client, "offsets", |cluster| {
-                cluster.send_offsets(&self.producer, GROUP, &member, generation, offsets.clone())
-            })?;
+        let offsets = offsets(positions, &owned);
+        if offsets.is_empty() {
+            return Ok(());
         }
+        settled(&self.client, "offsets", |cluster| {
+            cluster.send_offsets(&self.producer, GROUP, &member, generation, offsets.clone())
+        })
+    }
+
+    fn flush(&self) -> Result<()> {
+        Ok(())
+    }
+
+    fn end(&self) -> Result<()> {
         settled(&self.client, "commit", |cluster| cluster.end(&self.producer, true))?;
         self.is_open.store(false, Ordering::Release);
         Ok(())
@@ -191,7 +242,7 @@ impl TopicWriter for MemoryTopic {
     fn write_values(&mut self, values: &[String]) -> Result<()> {
         self.written_rows += values.len() as u64;
         let rows: Vec<_> = values.iter().map(|value| (String::new(), value.clone().into_bytes())).collect();
-        let sent = self.transactions.send("rows", &(OUTPUT.to_owned(), self.partition), &rows);
+        let sent = self.transactions.send_rows("rows", &(OUTPUT.to_owned(), self.partition), &rows);
         match sent {
             Ok(()) => self.acknowledged_rows += values.len() as u64,
             // Its answer is waited for when the epoch ends.

@@ -9,7 +9,7 @@ use super::host::{Host, Stepped};
 use super::job;
 use super::kafka::{Isolation, MemoryKafka, Producer};
 use super::machine::{Client, Fault, HostDisk, Machine};
-use super::transactions::{COMMITS, INPUT, OUTPUT, offsets};
+use super::transactions::{self, COMMITS, INPUT, OUTPUT, offsets};
 use crate::disk::{Chance, MemoryDisk};
 use crate::error::{Error, ErrorKind};
 use crate::pipeline::Counts;
@@ -33,6 +33,8 @@ pub struct World {
     input: Mutex<Input>,
     files: Mutex<Files>,
     seen: Mutex<Seen>,
+    /// What was wrong while a host stood still.
+    wrong: Mutex<Option<String>>,
     trace: Option<Mutex<Vec<String>>>,
 }
 
@@ -60,10 +62,12 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 fn draw(chance: &mut Chance) -> Drawn {
-    let has_topic = chance.below(4) > 0;
+    let hosts = [1, 1, 1, 2, 2, 3][chance.below(6)];
+    // Work is shared only where the group's offsets are in the transactions.
+    let has_topic = chance.below(4) > 0 || hosts > 1;
     Drawn {
         partitions: 2 + chance.below(3),
-        hosts: 1,
+        hosts,
         interval_ms: [400, 1_000, 2_500][chance.below(3)],
         marking_ms: [0, 0, 120, 900][chance.below(4)],
         settings: job::Settings {
@@ -108,6 +112,7 @@ impl World {
             input: Mutex::new(Input { producer, next_id: 0, versions: 0 }),
             files: Mutex::default(),
             seen: Mutex::default(),
+            wrong: Mutex::default(),
             trace: traced.then(Mutex::default),
         });
         world.let_it_go_on();
@@ -124,8 +129,10 @@ impl World {
                 let until_ms = world.kafka.cluster().now_ms() + ms;
                 world.note(|| format!("a host stands still until {until_ms}"));
                 while world.kafka.cluster().now_ms() < until_ms {
-                    // What is wrong is found again at the end.
-                    drop(world.tick());
+                    if let Err(wrong) = world.tick() {
+                        lock(&world.wrong).get_or_insert(wrong);
+                        return;
+                    }
                 }
             }));
         }
@@ -162,6 +169,9 @@ impl World {
             self.produce();
             self.befall();
             self.tick()?;
+            if let Some(wrong) = lock(&self.wrong).take() {
+                return Err(wrong);
+            }
         }
         self.calm()?;
         self.end()?;
@@ -276,7 +286,10 @@ impl World {
                     self.saw("runs went back", 1);
                 }
             }
-            Stepped::Recovered => self.is_recovered(&host)?,
+            Stepped::Recovered => {
+                self.saw("leftovers adopted", std::mem::take(&mut host.adopted));
+                self.is_recovered(&host)?;
+            }
             Stepped::Read(records) => self.saw("records read", *records),
             Stepped::Ended(Crossed::Committed(passed)) => {
                 self.saw("epochs committed", 1);
@@ -284,7 +297,8 @@ impl World {
             }
             Stepped::Ended(Crossed::Nothing) => self.saw("epochs of nothing", 1),
             Stepped::Ended(Crossed::Failed(_)) => self.saw("versions failed", 1),
-            Stepped::Down | Stepped::Dealt => {}
+            Stepped::Moved => self.saw("partitions moved", 1),
+            Stepped::Down => {}
         }
         Ok(())
     }
@@ -336,10 +350,12 @@ impl World {
             looked.failed.extend(&host.failed);
             let Some(last) = host.epochs().and_then(|epochs| epochs.last()) else { continue };
             looked.totals.merge(&last.totals);
-            for ((_, partition), offset) in offsets(&last.positions, &all) {
-                let position = looked.positions.entry(partition).or_default();
-                *position = offset.max(*position);
-            }
+            let is_read = |partition: &usize| {
+                !self.settings.has_topic || last.sharing.assigned.contains(&transactions::partition(*partition))
+            };
+            let read = all.iter().copied().filter(is_read).collect();
+            let positions = offsets(&last.positions, &read);
+            looked.positions.extend(positions.into_iter().map(|((_, partition), offset)| (partition, offset)));
         }
         check(&mut looked, &mut lock(&self.files))
     }
