@@ -1,4 +1,42 @@
-//! The simulation (page to be written).
+//! Thousands of small worlds, each from a seed, in which hosts run the binary's own commit on a disk, a cluster and a clock in
+//! memory, and die, stand still and misunderstand each other. At every rest each record has to be there once.
+//!
+//! No thread and no waiting is in a world: whoever acts is drawn, and time moves when it is told to. So a seed is the same
+//! world every time, and the seed of a failure shows it again, step by step:
+//! `MILLSTREAM_SEED=17 cargo test --release -p millstream --lib simulation`. `MILLSTREAM_SEEDS` says how many are run.
+//!
+//! # What is the real thing, and what stands for something
+//!
+//! | real | stands for something |
+//! |---|---|
+//! | `commit`: epochs, log, record, adoption, the steps that end a transaction, where the commit topic's reading ends | Kafka's clients and brokers (`kafka`, `group`, `transactions`) |
+//! | `service::boundary`: shares merged, epochs of nothing, probation, swap | threads and the coordinator's waiting (`host`) |
+//! | `pipeline`, `decode`, `output`: workers, Parquet files, spool, merged tails, rejects | a plugin: one native function (`job`) |
+//! | the order of a start, as `service::run` and `service::share` have it | written again in `host`, since theirs speak to Kafka |
+//!
+//! # What befalls hosts
+//!
+//! A host dies at any change on its disk and at any question to the cluster, which heard the question or not; all lose power,
+//! and what was not synced is there or not; the disk refuses once; an answer gets lost; the brokers are away; a host stands
+//! still in the middle of anything, past its session and past its transaction's time, while the others go on; its clock
+//! jumps, forward and back; versions of the stage take over and some fail their probation; partitions move. Markers of
+//! transactions come late, and the topic that is read has transactions of its own, some of them aborted.
+//!
+//! # What is checked
+//!
+//! Whenever a host came back, when all is read, and once more after everybody lost power (`check`): each record below the
+//! committed positions is in the lake and in the topic, as a reader of committed records sees it, exactly as often as one
+//! version of the stage makes it; or it is once among the rejects, or counted as left out. Nothing else is there, and nothing of
+//! a version that failed. `in + multiplied = out + rejected + filtered`. The group is where the records are, the epochs of a host
+//! have no gap, no commit that was made is forgotten, nothing is left in staging. An error that nothing explains fails, and
+//! so does a world that does not come to its end.
+//!
+//! # What it does not show
+//!
+//! That Kafka and its clients do what `kafka` says of them: the end-to-end tests have a real one. Threads and the coordinator's
+//! waiting. A machine of several that loses power alone: the lake is one disk. Brokers that lose what they acknowledged,
+//! compaction of the commit topic, topics that are made anew, offsets that retention took. Plugins, dimensions and files as
+//! sources. Whether the tests notice a broken protocol is tried by `tests/mutations/run`.
 
 mod check;
 mod group;
