@@ -2,6 +2,7 @@
 # make test    everything that has to pass: lints, unit tests, a real Kafka, kills, DuckDB's truth
 # make bench   examples/clicks from a file and from Kafka with CPU and memory, swaps, many stages, exactly once
 # make fuzz    MINUTES=30: what plugins are made of and return, guided by coverage; `make test` replays its corpus
+# make mutations  the protocol of the commit broken in eight ways: the tests have to notice each
 # make build, plugins, lint, clean
 #
 # Everything is built in one profile and one folder, outside of the working copy, so that a clean clone builds in seconds
@@ -17,7 +18,7 @@ export CARGO_TARGET_DIR ?= $(MILLSTREAM_CACHE)/target
 export PATH := $(PATH):$(HOME)/.cargo/bin
 export MILLSTREAM := $(CARGO_TARGET_DIR)/release/millstream
 
-.PHONY: help setup setup-test build plugins demo test lint lint-licences bench fuzz clean
+.PHONY: help setup setup-test build plugins demo test lint lint-licences bench fuzz mutations clean
 
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile
@@ -68,6 +69,9 @@ bench: setup-test build plugins
 MINUTES ?= 30
 fuzz: build
 	@tests/fuzz/run $(MINUTES)
+
+mutations: setup-test
+	@tests/mutations/run
 
 # The build's own folder stays: remove $(CARGO_TARGET_DIR) to start from nothing.
 clean:
