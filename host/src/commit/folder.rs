@@ -94,6 +94,29 @@ impl DataFolder {
     }
 }
 
+impl DataFolder {
+    /// Waits until no process holds the folder, and keeps others from doing so; the lock and the host's id.
+    pub fn wait(path: &Path) -> Result<(File, String)> {
+        let failed = |error| {
+            let what = format!("the data folder {} cannot be read", path.display());
+            Error::new(ErrorKind::Storage, what).caused_by(error)
+        };
+        let Some(kept) = read_kept(path).map_err(failed)? else {
+            let what = format!("{} is no data folder: no host was ever started there", path.display());
+            return Err(Error::new(ErrorKind::Config, what).help("is `data` set as for the host (`--set data=..`)?"));
+        };
+        let lock = File::create(path.join("lock")).map_err(failed)?;
+        lock.lock().map_err(failed)?;
+        Ok((lock, kept.host.id))
+    }
+
+    /// Whether a process holds the folder.
+    pub fn is_held(path: &Path) -> bool {
+        let lock = File::open(path.join("lock"));
+        lock.is_ok_and(|lock| matches!(lock.try_lock(), Err(TryLockError::WouldBlock)))
+    }
+}
+
 fn read_kept(folder: &Path) -> std::io::Result<Option<Kept>> {
     match fs::read(folder.join("host.json")) {
         Ok(bytes) => Ok(Some(serde_json::from_slice(&bytes)?)),

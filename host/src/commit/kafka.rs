@@ -30,7 +30,7 @@
 //! The topic is read to the end that all readers see (`read_uncommitted`) at the moment the own transaction is settled: the
 //! end that a reader of committed records sees may be older while somebody else's transaction is open.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
@@ -40,7 +40,7 @@ use rdkafka::client::DefaultClientContext;
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerGroupMetadata};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::Message;
+use rdkafka::message::{BorrowedMessage, Message};
 use rdkafka::producer::{BaseProducer, Producer};
 use rdkafka::{Offset, TopicPartitionList};
 use serde::{Deserialize, Serialize};
@@ -62,6 +62,9 @@ const ALLOWANCE: Duration = Duration::from_secs(60);
 
 /// Brokers' own `transaction.max.timeout.ms`.
 const LONGEST: Duration = Duration::from_secs(15 * 60);
+
+/// A commit of another host that is under way is over by then.
+const STUCK: Duration = Duration::from_secs(3);
 
 /// A host that is fenced so often, so soon, is not alone.
 const FENCED_OFTEN: usize = 3;
@@ -130,8 +133,9 @@ const REACHING: [&str; 10] = [
 
 /// The host's transactions on one Kafka cluster.
 pub struct Transactions {
+    pipeline: String,
+    cluster: Cluster,
     client: ClientConfig,
-    brokers: String,
     topic: String,
     host: String,
     producer: Arc<BaseProducer<Context>>,
@@ -169,15 +173,14 @@ impl Transactions {
         longest: Duration,
         fenced: &Fenced,
     ) -> Result<Arc<Self>> {
-        let transactional = Transactional {
-            id: format!("millstream-{pipeline}-{host}"),
-            timeout: (longest * 2 + ALLOWANCE).min(LONGEST),
-        };
+        let timeout = (longest * 2 + ALLOWANCE).min(LONGEST);
+        let transactional = Transactional { id: id_of(pipeline, host), timeout };
         let Cluster { brokers, properties } = cluster;
         let (producer, most_value_bytes) = producer::producer(OWNER, brokers, properties, Some(&transactional))?;
         let mut transactions = Self {
+            pipeline: pipeline.to_owned(),
             client: configure(OWNER, brokers, properties, &[], &[])?,
-            brokers: brokers.clone(),
+            cluster: cluster.clone(),
             topic: format!("millstream-commits-{pipeline}"),
             host: host.to_owned(),
             producer,
@@ -190,7 +193,9 @@ impl Transactions {
         };
         transactions.make_topic()?;
         transactions.init()?;
+        tracing::debug!(host, "what the host had open is ended");
         transactions.records = transactions.read_records()?;
+        tracing::debug!(host, records = transactions.records.len(), "the commit topic is read");
         Ok(Arc::new(transactions))
     }
 
@@ -235,7 +240,7 @@ impl Transactions {
                 )))) => return Ok(()),
                 Ok(Some(Err((_, code)))) if Instant::now() >= deadline => {
                     let what =
-                        format!("{OWNER}: the topic {:?} cannot be made at {}: {code}", self.topic, self.brokers);
+                        format!("{OWNER}: the topic {:?} cannot be made at {}: {code}", self.topic, self.cluster.brokers);
                     return Err(Error::new(ErrorKind::Unavailable, what));
                 }
                 Err(_) if Instant::now() >= deadline => return Err(self.away()),
@@ -258,38 +263,79 @@ impl Transactions {
         let deadline = Instant::now() + TIMEOUT;
         let end = self.end(&self.reader("read_uncommitted")?, deadline)?;
         let reader = self.reader("read_committed")?;
-        while self.end(&reader, deadline)? < end {
+        let mut patience = Some(Instant::now() + STUCK);
+        loop {
+            let stable = self.end(&reader, deadline)?;
+            if stable >= end {
+                break;
+            }
             if Instant::now() >= deadline {
                 let what = format!("{OWNER}: somebody's transaction in topic {:?} stays open", self.topic);
                 return Err(Error::new(ErrorKind::Unavailable, what).help(
                     "it ends by itself after its `transaction.timeout.ms`; does another host of this pipeline hang?",
                 ));
             }
+            if patience.is_some_and(|until| Instant::now() >= until) {
+                patience = None;
+                self.end_stuck(stable, end, deadline)?;
+            }
             drop(reader.poll(Duration::from_millis(100)));
         }
+        let mut hosts = PartsOfHosts::new();
+        self.read(&reader, Offset::Beginning, deadline, |message| {
+            self.take_part(&mut hosts, message.offset(), message.key(), message.payload())
+        })?;
+        let mut hosts: Vec<_> = hosts.into_iter().collect();
+        hosts.sort_by_key(|(_, (offset, _))| *offset);
+        let records = hosts.into_iter().map(|(host, (_, parts))| self.join(&host, parts));
+        records.filter_map(Result::transpose).collect()
+    }
+
+    /// Ends the transactions of hosts that stay open in the commit topic: a host that was killed in the middle of a commit
+    /// would hold up all others until its transaction times out. One that is only slow throws its epoch away and comes back.
+    fn end_stuck(&self, stable: i64, end: i64, deadline: Instant) -> Result<()> {
+        let reader = self.reader("read_uncommitted")?;
+        let mut hosts = BTreeSet::new();
+        self.read(&reader, Offset::Offset(stable), deadline, |message| {
+            let host = message.key().and_then(|key| std::str::from_utf8(key).ok()?.rsplit_once('/'));
+            hosts.extend(host.filter(|_| message.offset() < end).map(|(host, _)| host.to_owned()));
+            Ok(())
+        })?;
+        for host in hosts.into_iter().filter(|host| *host != self.host) {
+            tracing::info!(host, "a host's transaction stays open: it is ended in its place");
+            let transactional = Transactional { id: id_of(&self.pipeline, &host), timeout: ALLOWANCE };
+            let Cluster { brokers, properties } = &self.cluster;
+            let (producer, _) = producer::producer(OWNER, brokers, properties, Some(&transactional))?;
+            answered(|| producer.init_transactions(CALL))
+                .map_err(|error| self.failed("a transaction that stays open cannot be ended", error))?;
+        }
+        Ok(())
+    }
+
+    /// Reads the commit topic from an offset to the end that the reader sees.
+    fn read(
+        &self,
+        reader: &BaseConsumer<Context>,
+        from: Offset,
+        deadline: Instant,
+        mut take: impl FnMut(&BorrowedMessage<'_>) -> Result<()>,
+    ) -> Result<()> {
         let unreadable = |error: KafkaError| {
             Error::new(ErrorKind::Unavailable, format!("{OWNER}: topic {:?} cannot be read", self.topic))
                 .caused_by(error)
         };
         let mut partition = TopicPartitionList::new();
-        partition.add_partition_offset(&self.topic, 0, Offset::Beginning).map_err(unreadable)?;
+        partition.add_partition_offset(&self.topic, 0, from).map_err(unreadable)?;
         reader.assign(&partition).map_err(unreadable)?;
-        let mut hosts = PartsOfHosts::new();
         loop {
             match reader.poll(CALL) {
-                Some(Ok(message)) => {
-                    self.take_part(&mut hosts, message.offset(), message.key(), message.payload())?;
-                }
-                Some(Err(KafkaError::PartitionEOF(_))) => break,
+                Some(Ok(message)) => take(&message)?,
+                Some(Err(KafkaError::PartitionEOF(_))) => return Ok(()),
                 Some(Err(error)) if Instant::now() >= deadline => return Err(unreadable(error)),
                 None if Instant::now() >= deadline => return Err(self.away()),
                 Some(Err(_)) | None => {}
             }
         }
-        let mut hosts: Vec<_> = hosts.into_iter().collect();
-        hosts.sort_by_key(|(_, (offset, _))| *offset);
-        let records = hosts.into_iter().map(|(host, (_, parts))| self.join(&host, parts));
-        records.filter_map(Result::transpose).collect()
     }
 
     fn reader(&self, isolation: &str) -> Result<BaseConsumer<Context>> {
@@ -400,7 +446,7 @@ impl Transactions {
             )
         );
         let kind = if refused { ErrorKind::Config } else { ErrorKind::Unavailable };
-        let error = Error::new(kind, format!("{OWNER}: {what} at {}", self.brokers)).caused_by(error);
+        let error = Error::new(kind, format!("{OWNER}: {what} at {}", self.cluster.brokers)).caused_by(error);
         if !refused {
             return error;
         }
@@ -419,7 +465,7 @@ impl Transactions {
     }
 
     fn away(&self) -> Error {
-        away(OWNER, &self.brokers, TIMEOUT, &self.producer.context().log)
+        away(OWNER, &self.cluster.brokers, TIMEOUT, &self.producer.context().log)
     }
 }
 
@@ -455,6 +501,11 @@ impl Drop for Transactions {
             tracing::debug!(%error, "the open transaction is not aborted: the next start does it");
         }
     }
+}
+
+/// `transactional.id` of a host.
+fn id_of(pipeline: &str, host: &str) -> String {
+    format!("millstream-{pipeline}-{host}")
 }
 
 /// Asks again for as long as the answer is that it may yet come.

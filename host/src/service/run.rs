@@ -244,7 +244,7 @@ impl OneLife<'_> {
         drop(coordinator);
         drop((stopping, changing, progress));
         tally.add_phases(&phases);
-        if self.stopped.load(Ordering::Relaxed) {
+        if matches!(ended, Ok(Outcome::Done)) {
             sources.leave(&assembly.host);
         }
         Ok(ended.map_err(|error| unless_gone(assembly, &sources, error))?)

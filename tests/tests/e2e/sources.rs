@@ -531,7 +531,11 @@ fn a_broker_that_is_restarted_in_the_middle_costs_nothing() {
     kafka.create_topic("restarted", 2);
     kafka.create_topic("restarted-out", 1);
     kafka.produce("restarted", 2, numbers(0..1000));
-    let source = join(&settings(&kafka, "restarted"), &Positions::new(), &following()).unwrap();
+    let settings = config::KafkaSource {
+        properties: BTreeMap::from([("session.timeout.ms".to_owned(), "45000".to_owned())]),
+        ..settings(&kafka, "restarted")
+    };
+    let source = join(&settings, &Positions::new(), &following()).unwrap();
     let mut readers = source.readers(2).unwrap();
     let mut blocks = read_some(&mut readers, 300);
     let mut writer = writer(&kafka, "restarted-out", None);

@@ -14,6 +14,7 @@ use crate::config::{PluginStage, Stage, StageKind};
 use crate::dimension::Dimension;
 use crate::error::{Error, ErrorKind, Result};
 use crate::service::assembly::lakes;
+use crate::service::coordinator::Request;
 use crate::service::logic::{Version, plugin_stage, plugin_stages};
 
 impl Changes {
@@ -36,6 +37,7 @@ impl Changes {
                 }
                 Err(error) => Err(error),
             },
+            Ask::Drain => self.drain(),
             Ask::List => Ok(Answer::Stages(self.stages())),
             Ask::History { stage } => {
                 self.known(stage.as_deref()).map(|()| Answer::History(self.assembly.history.entries(stage.as_deref())))
@@ -49,6 +51,13 @@ impl Changes {
         };
         // Whoever asked may have gone.
         let _ = reply.send(answer);
+    }
+
+    fn drain(&self) -> Result<Answer> {
+        let over = |_| Error::new(ErrorKind::Unavailable, "the run went back to its last commit, or ended").help("ask again");
+        self.requests.send(Request::Stop).map_err(over)?;
+        tracing::info!("drained: this epoch is finished, then the host ends");
+        Ok(Answer::Draining)
     }
 
     fn stages(&self) -> Vec<StageState> {

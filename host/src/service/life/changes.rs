@@ -30,7 +30,7 @@ const SETTLES_AFTER: Duration = Duration::from_millis(200);
 /// What runs, and what may.
 pub struct Changes {
     pub(super) assembly: Arc<Assembly>,
-    requests: Sender<Request>,
+    pub(super) requests: Sender<Request>,
     pub(super) plan: Arc<Plan>,
     pub(super) live: Logic,
     /// By stage what is compiled and does not run.
