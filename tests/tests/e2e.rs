@@ -16,10 +16,10 @@ mod examples;
 mod explain;
 #[path = "e2e/generate.rs"]
 mod generate;
-#[path = "e2e/hosts.rs"]
-mod hosts;
 #[path = "e2e/hostile.rs"]
 mod hostile;
+#[path = "e2e/hosts.rs"]
+mod hosts;
 #[path = "e2e/hot_swap.rs"]
 mod hot_swap;
 #[path = "e2e/languages.rs"]

@@ -31,7 +31,8 @@ impl Drain {
         match place.client.drain() {
             Ok(()) => {}
             // Nobody to be told to end.
-            Err(error) if error.kind() == ErrorKind::Unavailable && self.savepoint.is_some() && !place.is_running() => {}
+            Err(error) if error.kind() == ErrorKind::Unavailable && self.savepoint.is_some() && !place.is_running() => {
+            }
             Err(error) => return Err(error.into()),
         }
         let standing = standing(&place.data, self.savepoint.as_deref())?;

@@ -10,8 +10,8 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use super::{Failure, PipelineArgs};
 use crate::commit::Step;
 use crate::error::{Error, ErrorKind};
-use crate::source::kafka::From;
 use crate::service::{self, Mode, RunSettings};
+use crate::source::kafka::From;
 
 /// Run a pipeline. SIGTERM or Ctrl-C finishes the epoch, closes every file and ends; a second one ends at once, and the
 /// next start goes on from the last commit.

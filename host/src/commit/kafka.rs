@@ -35,21 +35,23 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
+use arrow::array::Array;
+use rdkafka::TopicPartitionList;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerGroupMetadata};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::{BorrowedMessage, Message};
 use rdkafka::producer::{BaseProducer, Producer};
-use rdkafka::{Offset, TopicPartitionList};
 use serde::{Deserialize, Serialize};
 
 use super::record::CommitRecord;
+use crate::config::BatchSettings;
 use crate::error::{Error, ErrorKind, Result};
 use crate::output::kafka::producer::{self, Outgoing, Transactional};
-use crate::source::Positions;
 use crate::source::kafka::client::{Context, away, configure, not_created, reader};
+use crate::source::kafka::part_of;
+use crate::source::{Positions, Read, Reader};
 
 /// How long the brokers may take for one step.
 const TIMEOUT: Duration = Duration::from_secs(60);
@@ -69,6 +71,9 @@ const STUCK: Duration = Duration::from_secs(3);
 /// A host that is fenced so often, so soon, is not alone.
 const FENCED_OFTEN: usize = 3;
 const FENCED_SOON: Duration = Duration::from_secs(60);
+
+/// What is read of the commit topic in one go.
+const AT_ONCE: BatchSettings = BatchSettings { rows: 1024, bytes: 16 << 20 };
 
 /// What commits speak of themselves as in errors.
 const OWNER: &str = "the commit";
@@ -128,7 +133,16 @@ impl Cluster {
 
 /// How librdkafka's settings begin that producers and consumers have alike, and that say how brokers are reached.
 const REACHING: [&str; 10] = [
-    "security.", "sasl.", "ssl.", "enable.ssl.", "enable.sasl.", "https.", "socket.", "broker.", "client.", "reconnect.",
+    "security.",
+    "sasl.",
+    "ssl.",
+    "enable.ssl.",
+    "enable.sasl.",
+    "https.",
+    "socket.",
+    "broker.",
+    "client.",
+    "reconnect.",
 ];
 
 /// The host's transactions on one Kafka cluster.
@@ -199,7 +213,6 @@ impl Transactions {
         Ok(Arc::new(transactions))
     }
 
-
     /// Says how the offsets of groups are found that belong into the transactions.
     pub fn set_groups(&self, groups: impl Fn(&Positions) -> Result<Vec<GroupOffsets>> + Send + Sync + 'static) {
         // A run does so once.
@@ -225,7 +238,8 @@ impl Transactions {
     }
 
     fn make_topic(&self) -> Result<()> {
-        let admin: AdminClient<DefaultClientContext> = self.client.create().map_err(|error| not_created(OWNER, error))?;
+        let admin: AdminClient<DefaultClientContext> =
+            self.client.create().map_err(|error| not_created(OWNER, error))?;
         let topic = NewTopic::new(&self.topic, 1, TopicReplication::Fixed(-1)).set("cleanup.policy", "compact");
         let options = AdminOptions::new().request_timeout(Some(CALL)).operation_timeout(Some(CALL));
         let deadline = Instant::now() + TIMEOUT;
@@ -239,8 +253,10 @@ impl Transactions {
                     RDKafkaErrorCode::TopicAuthorizationFailed | RDKafkaErrorCode::ClusterAuthorizationFailed,
                 )))) => return Ok(()),
                 Ok(Some(Err((_, code)))) if Instant::now() >= deadline => {
-                    let what =
-                        format!("{OWNER}: the topic {:?} cannot be made at {}: {code}", self.topic, self.cluster.brokers);
+                    let what = format!(
+                        "{OWNER}: the topic {:?} cannot be made at {}: {code}",
+                        self.topic, self.cluster.brokers
+                    );
                     return Err(Error::new(ErrorKind::Unavailable, what));
                 }
                 Err(_) if Instant::now() >= deadline => return Err(self.away()),
@@ -261,13 +277,13 @@ impl Transactions {
     /// The last record of each host of the pipeline, as they are now; the one that was committed last at the end.
     pub fn read_records(&self) -> Result<Vec<CommitRecord>> {
         let deadline = Instant::now() + TIMEOUT;
-        let end = self.end(&self.reader("read_uncommitted")?, deadline)?;
+        let end = self.bounds(&self.reader("read_uncommitted")?, deadline)?.1;
         let reader = self.reader("read_committed")?;
         let mut patience = Some(Instant::now() + STUCK);
-        loop {
-            let stable = self.end(&reader, deadline)?;
+        let first = loop {
+            let (first, stable) = self.bounds(&reader, deadline)?;
             if stable >= end {
-                break;
+                break first;
             }
             if Instant::now() >= deadline {
                 let what = format!("{OWNER}: somebody's transaction in topic {:?} stays open", self.topic);
@@ -280,11 +296,9 @@ impl Transactions {
                 self.end_stuck(stable, end, deadline)?;
             }
             drop(reader.poll(Duration::from_millis(100)));
-        }
+        };
         let mut hosts = PartsOfHosts::new();
-        self.read(&reader, Offset::Beginning, deadline, |message| {
-            self.take_part(&mut hosts, message.offset(), message.key(), message.payload())
-        })?;
+        self.read(reader, (first, end), deadline, |offset, key, value| self.take_part(&mut hosts, offset, key, value))?;
         let mut hosts: Vec<_> = hosts.into_iter().collect();
         hosts.sort_by_key(|(_, (offset, _))| *offset);
         let records = hosts.into_iter().map(|(host, (_, parts))| self.join(&host, parts));
@@ -294,11 +308,10 @@ impl Transactions {
     /// Ends the transactions of hosts that stay open in the commit topic: a host that was killed in the middle of a commit
     /// would hold up all others until its transaction times out. One that is only slow throws its epoch away and comes back.
     fn end_stuck(&self, stable: i64, end: i64, deadline: Instant) -> Result<()> {
-        let reader = self.reader("read_uncommitted")?;
         let mut hosts = BTreeSet::new();
-        self.read(&reader, Offset::Offset(stable), deadline, |message| {
-            let host = message.key().and_then(|key| std::str::from_utf8(key).ok()?.rsplit_once('/'));
-            hosts.extend(host.filter(|_| message.offset() < end).map(|(host, _)| host.to_owned()));
+        self.read(self.reader("read_uncommitted")?, (stable, end), deadline, |_, key, _| {
+            let host = key.and_then(|key| std::str::from_utf8(key).ok()?.rsplit_once('/'));
+            hosts.extend(host.map(|(host, _)| host.to_owned()));
             Ok(())
         })?;
         for host in hosts.into_iter().filter(|host| *host != self.host) {
@@ -312,45 +325,41 @@ impl Transactions {
         Ok(())
     }
 
-    /// Reads the commit topic from an offset to the end that the reader sees.
+    /// Reads the commit topic from one offset to another: offset, key and value of each message.
     fn read(
         &self,
-        reader: &BaseConsumer<Context>,
-        from: Offset,
+        client: BaseConsumer<Context>,
+        range: (i64, i64),
         deadline: Instant,
-        mut take: impl FnMut(&BorrowedMessage<'_>) -> Result<()>,
+        mut take: impl FnMut(i64, Option<&[u8]>, Option<&[u8]>) -> Result<()>,
     ) -> Result<()> {
-        let unreadable = |error: KafkaError| {
-            Error::new(ErrorKind::Unavailable, format!("{OWNER}: topic {:?} cannot be read", self.topic))
-                .caused_by(error)
-        };
-        let mut partition = TopicPartitionList::new();
-        partition.add_partition_offset(&self.topic, 0, from).map_err(unreadable)?;
-        reader.assign(&partition).map_err(unreadable)?;
+        let mut reader = part_of(OWNER, &self.topic, client, range)?;
         loop {
-            match reader.poll(CALL) {
-                Some(Ok(message)) => take(&message)?,
-                Some(Err(KafkaError::PartitionEOF(_))) => return Ok(()),
-                Some(Err(error)) if Instant::now() >= deadline => return Err(unreadable(error)),
-                None if Instant::now() >= deadline => return Err(self.away()),
-                Some(Err(_)) | None => {}
+            match reader.read(&AT_ONCE, CALL)? {
+                Read::Records(records) => {
+                    for (index, offset) in records.offsets.iter().enumerate() {
+                        let keys = records.keys.as_ref().filter(|keys| keys.is_valid(index));
+                        take(*offset, keys.map(|keys| keys.value(index)), records.value(index))?;
+                    }
+                }
+                Read::End => return Ok(()),
+                Read::Idle if Instant::now() >= deadline => return Err(self.away()),
+                Read::Idle => {}
             }
         }
     }
 
     fn reader(&self, isolation: &str) -> Result<BaseConsumer<Context>> {
         let mut config = self.client.clone();
-        config.set("isolation.level", isolation).set("enable.partition.eof", "true").set("enable.auto.commit", "false");
-        // Demanded of whoever reads without transactions of a group; nothing joins it.
-        config.set("group.id", &self.topic);
+        config.set("isolation.level", isolation).set("enable.partition.eof", "true").set("auto.offset.reset", "error");
         reader(&config, OWNER)
     }
 
-    /// The end of the commit topic, as this reader sees it.
-    fn end(&self, reader: &BaseConsumer<Context>, deadline: Instant) -> Result<i64> {
+    /// The first offset of the commit topic and its end, as this reader sees it.
+    fn bounds(&self, reader: &BaseConsumer<Context>, deadline: Instant) -> Result<(i64, i64)> {
         loop {
             match reader.fetch_watermarks(&self.topic, 0, CALL) {
-                Ok((_, end)) => return Ok(end),
+                Ok(bounds) => return Ok(bounds),
                 Err(error) if Instant::now() >= deadline => return Err(self.away().caused_by(error)),
                 // A topic that was just made is not known everywhere at once.
                 Err(_) => drop(reader.poll(Duration::from_millis(100))),
@@ -358,17 +367,10 @@ impl Transactions {
         }
     }
 
-    fn take_part(
-        &self,
-        hosts: &mut PartsOfHosts,
-        offset: i64,
-        key: Option<&[u8]>,
-        value: Option<&[u8]>,
-    ) -> Result<()> {
+    fn take_part(&self, hosts: &mut PartsOfHosts, offset: i64, key: Option<&[u8]>, value: Option<&[u8]>) -> Result<()> {
         let host_and_part = key.and_then(|key| std::str::from_utf8(key).ok()?.rsplit_once('/'));
         let (Some((host, _)), Some(value)) = (host_and_part, value) else { return Ok(()) };
-        let end =
-            memchr::memchr(b'\n', value).ok_or_else(|| self.damaged(host, "a message has no first line"))?;
+        let end = memchr::memchr(b'\n', value).ok_or_else(|| self.damaged(host, "a message has no first line"))?;
         let head: Head =
             serde_json::from_slice(&value[..end]).map_err(|error| self.damaged(host, &error.to_string()))?;
         let (last, parts) = hosts.entry(host.to_owned()).or_default();

@@ -152,7 +152,21 @@ impl Parts {
     fn pipeline(self, path: &Path, text: String) -> Pipeline {
         let Self { name, data, workers, commit, epoch, batch, sources, dimensions, stages, outputs, rejects } = self;
         let path = path.to_path_buf();
-        Pipeline { name, path, text, data, workers, commit, epoch, batch, sources, dimensions, stages, outputs, rejects }
+        Pipeline {
+            name,
+            path,
+            text,
+            data,
+            workers,
+            commit,
+            epoch,
+            batch,
+            sources,
+            dimensions,
+            stages,
+            outputs,
+            rejects,
+        }
     }
 }
 

@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use crate::clock::Clock;
 use crate::commit::{Cluster, Fenced, Host, PlanStamp, Transactions};
-use crate::config::{CommitTo, Delivery, OutputKind, ParquetOutput, Pipeline, Problems, Rejects, SourceKind, Stage, StageKind};
+use crate::config::{
+    CommitTo, Delivery, OutputKind, ParquetOutput, Pipeline, Problems, Rejects, SourceKind, Stage, StageKind,
+};
 use crate::contract::{Contract, Given, Table};
 use crate::decode::Decoder;
 use crate::digest::digest;

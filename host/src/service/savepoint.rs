@@ -62,7 +62,8 @@ fn refuse_waiting(data: &Path, to: &Path, last: &CommitRecord) -> Result<()> {
         return Ok(());
     }
     let (data, to, epoch) = (data.display(), to.display(), last.epoch);
-    let what = format!("no savepoint in {to}: epoch {epoch}, the last one in {data}, has rows whose files are still open");
+    let what =
+        format!("no savepoint in {to}: epoch {epoch}, the last one in {data}, has rows whose files are still open");
     Err(Error::new(ErrorKind::Config, what)
         .help("the host was killed: start it again, it makes files of them, then drain it"))
 }

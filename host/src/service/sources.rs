@@ -161,14 +161,12 @@ impl Sources {
     /// Tells groups whose offsets are in no transaction what was committed and published. The commit record is the truth: a
     /// group whose brokers are away just now is told with the next commit.
     pub fn committed(&self, positions: &Positions) -> Result<()> {
-        self.topics().filter(|source| source.is_alone()).try_for_each(|source| {
-            match source.commit_offsets(positions) {
-                Err(error) if error.kind() == ErrorKind::Unavailable => {
-                    tracing::warn!(%error, "the group's offsets are behind until the next commit");
-                    Ok(())
-                }
-                done => done,
+        self.topics().filter(|source| source.is_alone()).try_for_each(|source| match source.commit_offsets(positions) {
+            Err(error) if error.kind() == ErrorKind::Unavailable => {
+                tracing::warn!(%error, "the group's offsets are behind until the next commit");
+                Ok(())
             }
+            done => done,
         })
     }
 

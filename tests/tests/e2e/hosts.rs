@@ -117,7 +117,10 @@ fn produce(kafka: &Kafka, topic: &str, written: &AtomicI64, stop: &AtomicBool) {
         let first = written.load(Ordering::Relaxed);
         for id in first..first + 20 {
             let value = if id % BROKEN_EVERY == 7 { "{\"id\":".to_owned() } else { format!("{{\"id\":{id}}}") };
-            send(&producer, BaseRecord::to(topic).partition((id % i64::from(PARTITIONS)) as i32).payload(value.as_bytes()));
+            send(
+                &producer,
+                BaseRecord::to(topic).partition((id % i64::from(PARTITIONS)) as i32).payload(value.as_bytes()),
+            );
         }
         written.store(first + 20, Ordering::Relaxed);
         // The pace at which records come.

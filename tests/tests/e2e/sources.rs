@@ -81,12 +81,7 @@ impl Process {
         Self::run(self.members, settings, committed, options)
     }
 
-    fn run(
-        members: Members,
-        settings: &config::KafkaSource,
-        committed: &Positions,
-        options: &Options,
-    ) -> Result<Self> {
+    fn run(members: Members, settings: &config::KafkaSource, committed: &Positions, options: &Options) -> Result<Self> {
         let Options { host, reads, until_caught_up, wanted, timeout } = *options;
         let options = JoinOptions { host, members: &members, reads, until_caught_up, wanted, timeout };
         let source = KafkaSource::join("clicks", settings, &options)?;

@@ -54,7 +54,8 @@ impl Changes {
     }
 
     fn drain(&self) -> Result<Answer> {
-        let over = |_| Error::new(ErrorKind::Unavailable, "the run went back to its last commit, or ended").help("ask again");
+        let over =
+            |_| Error::new(ErrorKind::Unavailable, "the run went back to its last commit, or ended").help("ask again");
         self.requests.send(Request::Stop).map_err(over)?;
         tracing::info!("drained: this epoch is finished, then the host ends");
         Ok(Answer::Draining)

@@ -185,13 +185,7 @@ pub struct Member {
 
 impl Member {
     /// Joins the group as `host`; `moved` is told when partitions come or go.
-    pub(super) fn join(
-        config: &ClientConfig,
-        owner: &str,
-        topic: &str,
-        host: &str,
-        moved: Sender<()>,
-    ) -> Result<Self> {
+    pub(super) fn join(config: &ClientConfig, owner: &str, topic: &str, host: &str, moved: Sender<()>) -> Result<Self> {
         let mut config = config.clone();
         config.set("group.instance.id", host);
         let context = MemberContext {
@@ -252,7 +246,8 @@ impl Member {
                 // The thread that polls takes errors and log lines; the request has waited by itself.
                 _ if Instant::now() < deadline => {}
                 Ok(_) => {
-                    let what = format!("{}: the offsets of group {:?} are held by a transaction", log.owner(), self.group);
+                    let what =
+                        format!("{}: the offsets of group {:?} are held by a transaction", log.owner(), self.group);
                     return Err(Error::new(ErrorKind::Unavailable, what)
                         .help("it ends by itself after its `transaction.timeout.ms`"));
                 }
@@ -302,8 +297,9 @@ impl Member {
         if state.lost.is_some_and(|round| round > share.round) {
             let owner = context.log.owner();
             let what = format!("{owner}: group {:?} took this host's partitions, for it was silent", self.group);
-            return Err(Error::new(ErrorKind::Unavailable, what)
-                .help("did the host stand still for longer than `session.timeout.ms`? What it had read is read again"));
+            return Err(Error::new(ErrorKind::Unavailable, what).help(
+                "did the host stand still for longer than `session.timeout.ms`? What it had read is read again",
+            ));
         }
         Ok(())
     }

@@ -149,7 +149,11 @@ const QUEUED_MESSAGES: usize = 100_000;
 const FIXED: &[Fixed] = &[
     Fixed { name: "group.id", value: None, reason: "`group` names it" },
     Fixed { name: "group.instance.id", value: None, reason: "it is the host's id" },
-    Fixed { name: "group.protocol", value: Some("classic"), reason: "partitions are given away at the end of an epoch" },
+    Fixed {
+        name: "group.protocol",
+        value: Some("classic"),
+        reason: "partitions are given away at the end of an epoch",
+    },
     Fixed {
         name: "partition.assignment.strategy",
         value: Some("cooperative-sticky"),
@@ -415,6 +419,18 @@ fn host_of(member: &str) -> &str {
 }
 
 const UUID_AND_DASH: usize = 37;
+
+/// Reads partition 0 of a topic, keys too, from one offset to another.
+pub(crate) fn part_of(
+    owner: &str,
+    topic: &str,
+    client: BaseConsumer<Context>,
+    (from, end): (i64, i64),
+) -> Result<KafkaReader> {
+    let start = Start { partition: 0, offset: from, end: Some(end), is_new: false };
+    let wanted = Wanted { keys: true, headers: false };
+    KafkaReader::start(&owner.into(), &topic.into(), Some(client), &[start], wanted, true)
+}
 
 fn set_default(config: &mut ClientConfig, name: &str, value: usize) {
     if config.get(name).is_none() {
