@@ -27,9 +27,9 @@ use crate::commit::{DataFolder, Epochs, Fenced, PlanStamp, Recovered, Settings, 
 use crate::config::{Delivery, Pipeline, Problems};
 use crate::dimension::Dimension;
 use crate::disk::{Disk, RealDisk};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result, one_line};
 use crate::output::{Token, settle};
-use crate::pipeline::{Counts, Parts, Phases, Taps, Worker};
+use crate::pipeline::{Counts, Parts, Phases, Taps, Worker, process_cpu_ns};
 use crate::plan::Plan;
 use crate::plugin::Engine;
 use crate::source::Positions;
@@ -139,6 +139,7 @@ pub fn run(pipeline: Pipeline, settings: &RunSettings, stop: &Receiver<()>) -> R
 
 /// Notes which versions did not pass: the next start, which is now, goes on with those before.
 fn take_back(assembly: &Assembly, changes: &[Change], why: &str) {
+    let why = &one_line(why);
     for change in changes {
         let epoch = assembly.history.reigns(&change.stage).into_keys().next_back();
         let entry = Entry::new(&change.stage, &change.next, What::Failed, By::Host).why(why);
@@ -176,6 +177,7 @@ impl OneLife<'_> {
     /// From the last commit to the end, or to an error.
     fn run(&self, tally: &mut Tally) -> Result<Outcome, Failure> {
         let Self { assembly, settings, .. } = *self;
+        let began_cpu_ns = process_cpu_ns();
         let pipeline = &assembly.pipeline;
         // Before the plugins are read: a file that changes from here on is seen.
         let watch = if settings.mode == Mode::Follow { Watch::start(assembly)? } else { None };
@@ -197,6 +199,7 @@ impl OneLife<'_> {
         let progress = Progress::start(settings.progress, Arc::clone(&sources), tally.rows());
         let (worker_events, events) = unbounded();
         let parts = assembly.parts(&plan, &logic, &stamp, epochs.next_epoch())?;
+        tally.add_start(began_cpu_ns);
         let workers = start_workers(assembly, &plan, parts, &sources, &tally.rows(), &worker_events)?;
         drop(worker_events);
         let (ask, asked) = requests();
