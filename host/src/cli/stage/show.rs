@@ -26,6 +26,15 @@ fn instant(ms: i64) -> String {
     or_dash(instant.map(|instant| instant.strftime("%Y-%m-%d %H:%M:%S")))
 }
 
+/// A stage's file, marked when it is not what runs.
+fn file(state: &StageState) -> String {
+    match &state.file_digest {
+        Some(found) if *found == state.live.digest => state.file.clone(),
+        Some(found) => format!("{} (another: {})", state.file, short(found)),
+        None => format!("{} (cannot be read)", state.file),
+    }
+}
+
 /// What runs in each stage.
 pub(super) fn stages(out: &mut dyn Write, stages: &[StageState]) -> Result<()> {
     let row = |state: &StageState| {
@@ -37,7 +46,7 @@ pub(super) fn stages(out: &mut dyn Write, stages: &[StageState]) -> Result<()> {
             state.plan.to_string(),
             or_dash(state.pinned.as_deref().map(short)),
             or_dash(waits),
-            state.file.clone(),
+            file(state),
         ]
     };
     let rows: Vec<Vec<String>> = stages.iter().map(row).collect();
@@ -45,6 +54,17 @@ pub(super) fn stages(out: &mut dyn Write, stages: &[StageState]) -> Result<()> {
     for state in stages {
         if let Some(Candidate { version, why, .. }) = &state.candidate {
             writeln!(out, "\nstage {}: {version} waits: {why}", state.stage)?;
+        }
+        let waits = state.candidate.as_ref().map(|candidate| &candidate.version.digest);
+        let idle = state.file_digest.as_ref().filter(|found| **found != state.live.digest && Some(*found) != waits);
+        if let Some(idle) = idle {
+            let StageState { stage, file, .. } = state;
+            let found = short(idle);
+            writeln!(
+                out,
+                "\nstage {stage}: its file is {found}, which does not run: `millstream stage history` says why when it was \
+                 refused; `millstream stage propose PIPELINE.toml/{stage} --plugin {file}` proposes it"
+            )?;
         }
     }
     Ok(())
@@ -62,16 +82,12 @@ pub(super) fn history(out: &mut dyn Write, entries: &[Entry]) -> Result<()> {
             by(entry.by).to_owned(),
             or_dash(entry.plan),
             or_dash(entry.epoch),
-            or_dash(entry.why.as_deref().map(first_line)),
+            or_dash(entry.why.as_deref()),
         ]
     };
     let rows: Vec<Vec<String>> = entries.iter().map(row).collect();
     let head = ["when (UTC)", "stage", "version", "config", "what", "by", "plan", "epoch", "why"];
     write_columns(out, &head, &rows)
-}
-
-fn first_line(text: &str) -> &str {
-    text.lines().next().unwrap_or_default()
 }
 
 fn what(what: What) -> &'static str {
