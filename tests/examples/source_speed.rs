@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use millstream::config::{self, BatchSettings, Format, Located, Start};
 use millstream::source::file::FileSource;
-use millstream::source::kafka::{JoinOptions, KafkaSource, Wanted};
+use millstream::source::kafka::{JoinOptions, KafkaSource, Members, Reads, Wanted};
 use millstream::source::{Positions, Read, Reader};
 use millstream_tests::kafka::Kafka;
 use rdkafka::config::ClientConfig;
@@ -81,10 +81,18 @@ fn kafka(records: usize) {
         properties: BTreeMap::new(),
     };
     let timeout = JoinOptions::TIMEOUT;
-    let options = JoinOptions { host: None, until_caught_up: true, wanted: Wanted::default(), timeout };
+    let options = JoinOptions {
+        host: "",
+        members: &Members::default(),
+        reads: Reads::Looking,
+        until_caught_up: true,
+        wanted: Wanted::default(),
+        timeout,
+    };
     for round in 0..2 {
         for workers in [1, 2] {
-            let source = KafkaSource::join("clicks", &settings, &Positions::new(), &options).expect("the topic");
+            let source = KafkaSource::join("clicks", &settings, &options).expect("the topic");
+            source.start_at(&Positions::new()).expect("the topic's bounds");
             measure(&format!("Kafka in batches, {workers} workers, round {round}"), records, || {
                 drain(source.readers(workers).expect("readers"));
             });

@@ -157,6 +157,12 @@ impl Host {
         self.child.try_wait().expect("the host's state")
     }
 
+    /// Sends it a signal, such as `STOP`.
+    pub fn signal(&self, name: &str) {
+        let sent = Command::new("kill").args(["-s", name]).arg(self.child.id().to_string()).status().expect("kill");
+        assert!(sent.success(), "no signal {name} to the host");
+    }
+
     /// `kill -9`.
     pub fn kill(&mut self) {
         self.child.kill().expect("SIGKILL");

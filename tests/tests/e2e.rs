@@ -16,6 +16,8 @@ mod examples;
 mod explain;
 #[path = "e2e/generate.rs"]
 mod generate;
+#[path = "e2e/hosts.rs"]
+mod hosts;
 #[path = "e2e/hostile.rs"]
 mod hostile;
 #[path = "e2e/hot_swap.rs"]

@@ -258,6 +258,7 @@ fn pipeline_of(case: &Case, columns: Vec<Column>, stage: Stage) -> Pipeline {
         text: String::new(),
         data: "nowhere".into(),
         workers: 1,
+        commit: config::CommitTo::Log,
         epoch: EpochSettings { interval: Duration::from_secs(10), memory_bytes: 256 << 20 },
         batch: BatchSettings { rows: 4_096, bytes: 4 << 20 },
         sources: vec![Source {

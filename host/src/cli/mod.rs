@@ -4,6 +4,7 @@ mod capture;
 mod cases;
 mod check;
 mod columns;
+mod drain;
 mod explain;
 mod infer;
 mod plugin;
@@ -74,6 +75,8 @@ enum Command {
     /// See and change what the stages of a running pipeline run.
     #[command(subcommand)]
     Stage(stage::Stage),
+    /// Let a running host finish and end; copy what it needs to go on elsewhere.
+    Drain(drain::Drain),
     /// Take rows in front of a stage of a running pipeline into a file.
     Capture(capture::Capture),
     /// Make, build and try plugins.
@@ -169,6 +172,7 @@ pub fn main() -> ExitCode {
         Command::Test(command) => command.run(),
         Command::Explain(command) => command.run(),
         Command::Stage(command) => command.run(),
+        Command::Drain(command) => command.run(),
         Command::Capture(command) => command.run(),
         Command::Plugin(command) => command.run(),
         Command::Generate(Generate::Clicks(settings)) => generate_clicks(settings),

@@ -18,7 +18,7 @@ use crate::plan::{Plan, PlannedStage, Work};
 use crate::record::{Batch, Records, Refusal};
 use crate::service::{build_plan, decoders, event_time, load, load_files, stages};
 use crate::source::file::FileSource;
-use crate::source::kafka::{JoinOptions, KafkaSource, Wanted};
+use crate::source::kafka::{JoinOptions, KafkaSource, Members, Reads, Wanted};
 use crate::source::{Positions, Read, Reader};
 use crate::stage::Applied;
 
@@ -76,12 +76,16 @@ impl Preview {
             }
             SourceKind::Kafka(settings) => {
                 let options = JoinOptions {
-                    host: None,
+                    host: "",
+                    members: &Members::default(),
+                    reads: Reads::Looking,
                     until_caught_up: true,
                     wanted: Wanted { keys: true, headers: true },
                     timeout: Duration::from_secs(self.wait),
                 };
-                first(KafkaSource::join(name, settings, &Positions::new(), &options)?.readers(1)?)?
+                let source = KafkaSource::join(name, settings, &options)?;
+                source.start_at(&Positions::new())?;
+                first(source.readers(1)?)?
             }
         };
         let until = Instant::now() + Duration::from_secs(self.wait);

@@ -10,6 +10,7 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use super::{Failure, PipelineArgs};
 use crate::commit::Step;
 use crate::error::{Error, ErrorKind};
+use crate::source::kafka::From;
 use crate::service::{self, Mode, RunSettings};
 
 /// Run a pipeline. SIGTERM or Ctrl-C finishes the epoch, closes every file and ends; a second one ends at once, and the
@@ -24,6 +25,13 @@ pub(super) struct Run {
     /// Go on for good (the default); files may grow, and a plugin whose file changes is swapped while the stream runs.
     #[arg(long)]
     follow: bool,
+    /// What counts where a consumer group's offsets are not those that were committed with the rows, because somebody moved
+    /// them: `group` reads from there (rows may be missing or come twice), `commit` goes on where the lake ended.
+    #[arg(long, value_name = "group|commit", value_parser = parse_from)]
+    from: Option<From>,
+    /// The data folder was moved here from another place, and the one there is gone: the host goes on as it was.
+    #[arg(long)]
+    moved: bool,
     /// Write what the run did to this file, as JSON.
     #[arg(long, value_name = "FILE")]
     summary: Option<PathBuf>,
@@ -42,12 +50,22 @@ fn parse_kill_at(text: &str) -> Result<(Step, u64), String> {
     Ok((step, epoch.parse().map_err(|_| format!("`{epoch}` is no epoch"))?))
 }
 
+fn parse_from(text: &str) -> Result<From, String> {
+    match text {
+        "group" => Ok(From::Group),
+        "commit" => Ok(From::Commit),
+        _ => Err("it is `group` or `commit`".to_owned()),
+    }
+}
+
 impl Run {
     pub(super) fn run(&self) -> Result<(), Failure> {
         let pipeline = self.pipeline.read()?;
         let settings = RunSettings {
             mode: if self.until_caught_up { Mode::UntilCaughtUp } else { Mode::Follow },
             progress: !self.no_progress,
+            from: self.from,
+            moved: self.moved,
             kill_at: self.kill_at,
         };
         let summary = service::run(pipeline, &settings, &stop_on_signals()?)?;

@@ -6,12 +6,13 @@ use std::sync::Arc;
 
 use super::folder::Host;
 use super::log::{CommitLog, Last};
-use super::record::{CommitRecord, PlanStamp, RECORD_VERSION};
+use super::record::{CommitRecord, PlanStamp, RECORD_VERSION, Sharing};
 use crate::clock::Clock;
 use crate::disk::{Disk, write_whole};
 use crate::error::{Error, ErrorKind, Result};
-use crate::output::Token;
+use crate::output::{StagedFile, Token};
 use crate::pipeline::Counts;
+use crate::record::Partition;
 use crate::source::Positions;
 
 /// The steps of a commit, in order.
@@ -105,13 +106,17 @@ pub struct Epochs {
     settings: Settings,
     log: CommitLog,
     last: Option<CommitRecord>,
+    /// Where the epoch after the last one begins.
+    positions: Positions,
+    sharing: Sharing,
 }
 
 impl Epochs {
     /// Reads the log, publishes what was committed and not finished, and deletes what no commit names.
     pub fn open(settings: Settings) -> Result<(Self, Recovered)> {
         let (log, mut last) = CommitLog::open(Arc::clone(&settings.disk), &settings.folder)?;
-        let mut epochs = Self { settings, log, last: None };
+        let (positions, sharing) = (Positions::new(), Sharing::default());
+        let mut epochs = Self { settings, log, last: None, positions, sharing };
         let mut recovered = Recovered::default();
         if let Some(record) = epochs.transacted(last.as_ref())? {
             last = Some(Last { record, finished: false });
@@ -128,6 +133,8 @@ impl Epochs {
             }
             recovered.plan = Some(record.plan.clone());
             recovered.outputs = record.outputs.clone();
+            epochs.sharing = record.sharing.clone();
+            epochs.positions = record.positions.clone();
             epochs.last = Some(record);
         }
         recovered.deleted_files = epochs.delete_leftovers()?;
@@ -184,6 +191,31 @@ impl Epochs {
         Ok(())
     }
 
+    /// What the commits from now on say of the hosts that share the work.
+    pub fn share(&mut self, sharing: Sharing) {
+        self.sharing = sharing;
+    }
+
+    /// Partitions are read from these offsets on; `known` is what all hosts committed of them.
+    pub fn start_at(&mut self, starts: &[(Partition, i64)], known: &Positions) {
+        for (partition, offset) in starts {
+            let mut position = known.get(partition).cloned().unwrap_or_default();
+            position.ranges.cut(*offset);
+            if let Some(end) = position.ranges.end() {
+                // Somebody moved the group's offset on: what lies between is done with.
+                position.ranges.add(end, *offset);
+                self.positions.insert(partition.clone(), position);
+            } else {
+                self.positions.remove(partition);
+            }
+        }
+    }
+
+    /// Whether the last commit says what the next one will of positions and of the hosts that share the work.
+    pub fn is_said(&self) -> bool {
+        self.last.as_ref().is_some_and(|last| last.sharing == self.sharing && last.positions == self.positions)
+    }
+
     /// The number of the epoch that is committed next.
     pub fn next_epoch(&self) -> u64 {
         self.last.as_ref().map_or(1, |last| last.epoch + 1)
@@ -227,6 +259,7 @@ impl Epochs {
         self.log.finish(epoch)?;
         reached(self, Step::Finished);
         let obsolete: Vec<PathBuf> = record.outputs.values().flat_map(|token| token.obsolete.clone()).collect();
+        self.positions.clone_from(&record.positions);
         self.last = Some(record);
         obsolete.iter().try_for_each(|path| self.remove(path))?;
         self.last.as_ref().ok_or_else(|| Error::new(ErrorKind::Internal, "the commit that was just made is gone"))
@@ -239,7 +272,7 @@ impl Epochs {
         outputs: BTreeMap<String, Token>,
         counts: Counts,
     ) -> CommitRecord {
-        let mut positions = self.last.as_ref().map(|last| last.positions.clone()).unwrap_or_default();
+        let mut positions = self.positions.clone();
         for (partition, more) in read {
             positions.entry(partition.clone()).or_default().merge(more);
         }
@@ -261,6 +294,7 @@ impl Epochs {
             counts,
             totals,
             closed_rows: closed,
+            sharing: self.sharing.clone(),
         }
     }
 
@@ -277,20 +311,15 @@ impl Epochs {
         let mut moved = 0;
         for file in record.outputs.values().flat_map(|token| &token.files) {
             let failed = |error| storage(&file.published, "cannot be published", error);
-            if disk.size_bytes(&file.staged).map_err(failed)?.is_some() {
-                disk.rename(&file.staged, &file.published).map_err(failed)?;
-                moved += 1;
-            } else if disk.size_bytes(&file.published).map_err(failed)? != Some(file.bytes) {
-                return Err(Error::new(
-                    ErrorKind::Storage,
-                    format!(
-                        "epoch {} committed {}, but neither it nor its staged file {} is there whole",
-                        record.epoch,
-                        file.published.display(),
-                        file.staged.display()
-                    ),
-                )
-                .help("restore the file, or take the positions back before this epoch; nothing was changed"));
+            // Another host may do the same at the same time: see `adopt`.
+            match disk.rename(&file.staged, &file.published) {
+                Ok(()) => moved += 1,
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                    if disk.size_bytes(&file.published).map_err(failed)? != Some(file.bytes) {
+                        return Err(not_there(record.epoch, file));
+                    }
+                }
+                Err(error) => return Err(failed(error)),
             }
             folders.extend(file.published.parent().map(Path::to_path_buf));
             folders.extend(file.staged.parent().map(Path::to_path_buf));
@@ -320,18 +349,23 @@ impl Epochs {
         Ok(())
     }
 
-    /// Deletes everything in this host's staging that the last commit does not name.
+    /// Deletes everything in this host's staging, and in that of others that adopted what it left, that the last commit
+    /// does not name.
     fn delete_leftovers(&self) -> Result<usize> {
         let waiting = self.waiting_spool();
         let mut deleted = 0;
         for lake in self.settings.lakes.values().collect::<BTreeSet<_>>() {
-            let staging = staging_folder(lake, &self.settings.host);
+            let staging = lake.join(STAGING);
             let files = self
                 .settings
                 .disk
                 .files_below(&staging)
                 .map_err(|error| storage(&staging, "cannot be listed", error))?;
-            for path in files.into_iter().filter(|path| !waiting.contains(path)) {
+            let own = |path: &PathBuf| {
+                let folder = path.strip_prefix(&staging).ok().and_then(|path| path.iter().next());
+                folder.and_then(|folder| folder.to_str()).is_some_and(|folder| self.settings.host.stages_in(folder))
+            };
+            for path in files.into_iter().filter(|path| own(path) && !waiting.contains(path)) {
                 self.remove(&path)?;
                 deleted += 1;
             }
@@ -370,11 +404,22 @@ fn check_rows(record: &CommitRecord) -> Result<()> {
     Ok(())
 }
 
-/// Where a host stages files for one lake: on the lake's file system, out of the sight of globs.
-pub fn staging_folder(lake: &Path, host: &Host) -> PathBuf {
-    lake.join(".staging").join(&host.id)
+fn not_there(epoch: u64, file: &StagedFile) -> Error {
+    let (published, staged) = (file.published.display(), file.staged.display());
+    let what =
+        format!("epoch {epoch} committed {published}, but neither it nor its staged file {staged} is there whole");
+    Error::new(ErrorKind::Storage, what)
+        .help("restore the file, or take the positions back before this epoch; nothing was changed")
 }
 
-fn storage(path: &Path, what: &str, error: std::io::Error) -> Error {
+/// Where a host stages files for one lake: on the lake's file system, out of the sight of globs.
+pub fn staging_folder(lake: &Path, host: &Host) -> PathBuf {
+    lake.join(STAGING).join(&host.id)
+}
+
+/// A lake's folder for what is not published.
+const STAGING: &str = ".staging";
+
+pub(super) fn storage(path: &Path, what: &str, error: std::io::Error) -> Error {
     Error::new(ErrorKind::Storage, format!("{} {what}", path.display())).caused_by(error)
 }

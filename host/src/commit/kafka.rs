@@ -13,14 +13,24 @@
 //! | behind the commit, before the log was written | a record in the topic that is an epoch ahead of the log | writes it into the log, publishes its files |
 //! | behind the log | the same epoch in both | as without transactions: see `super` |
 //!
+//! Another host of the group that takes the partitions over does the same as the next start, under the id of the host that
+//! is gone: see `adopt`. So there is one way of coming back, whoever comes.
+//!
+//! | the host that is gone | the taker finds | and does |
+//! |---|---|---|
+//! | has an open transaction | offsets that are not stable, if they were sent | `init_transactions` with its id aborts it, or waits for its end; only then are the group's offsets asked for |
+//! | committed, and did not publish | its record, with files in staging | publishes them |
+//! | has rows in the spool | its record, with what waits | makes files of them, in a commit under its id |
+//! | stood still, and goes on | - | its producer is fenced, and the group knows it no more: its epoch is thrown away, it comes back in this process as a next start does, and finds the taker's commit under its own id |
+//!
 //! An unclear answer inside a run takes the same way: the run goes back, and a new producer with the same id settles what was
-//! open. A producer that was fenced is replaced once; fenced again within minutes, the host gives up, because somebody else
-//! runs under its id (a copied data folder).
+//! open. A producer that was fenced is replaced; fenced again and again within a minute while the host never lost its
+//! place in the group, the host gives up, because somebody else runs under its id.
 //!
 //! The topic is read to the end that all readers see (`read_uncommitted`) at the moment the own transaction is settled: the
 //! end that a reader of committed records sees may be older while somebody else's transaction is open.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
@@ -30,14 +40,12 @@ use rdkafka::client::DefaultClientContext;
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerGroupMetadata};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::Message;
+use rdkafka::message::{BorrowedMessage, Message};
 use rdkafka::producer::{BaseProducer, Producer};
 use rdkafka::{Offset, TopicPartitionList};
 use serde::{Deserialize, Serialize};
 
-use super::folder::Host;
 use super::record::CommitRecord;
-use crate::config::KafkaOutput;
 use crate::error::{Error, ErrorKind, Result};
 use crate::output::kafka::producer::{self, Outgoing, Transactional};
 use crate::source::Positions;
@@ -55,8 +63,12 @@ const ALLOWANCE: Duration = Duration::from_secs(60);
 /// Brokers' own `transaction.max.timeout.ms`.
 const LONGEST: Duration = Duration::from_secs(15 * 60);
 
-/// A host that is fenced again so soon is not alone.
-const FENCED_AGAIN: Duration = Duration::from_secs(5 * 60);
+/// A commit of another host that is under way is over by then.
+const STUCK: Duration = Duration::from_secs(3);
+
+/// A host that is fenced so often, so soon, is not alone.
+const FENCED_OFTEN: usize = 3;
+const FENCED_SOON: Duration = Duration::from_secs(60);
 
 /// What commits speak of themselves as in errors.
 const OWNER: &str = "the commit";
@@ -72,12 +84,58 @@ pub struct GroupOffsets {
 /// Finds the groups' offsets that stand for positions.
 type Groups = Box<dyn Fn(&Positions) -> Result<Vec<GroupOffsets>> + Send + Sync>;
 
-/// When the host's producer was fenced last: outlives a run that goes back.
-pub type Fenced = Arc<Mutex<Option<Instant>>>;
+/// When the host's producer was fenced, the last times: outlives a run that goes back.
+#[derive(Clone, Debug, Default)]
+pub struct Fenced(Arc<Mutex<Vec<Instant>>>);
+
+impl Fenced {
+    /// It was for a reason: the host had lost its place in the group.
+    pub fn forget(&self) {
+        self.times().clear();
+    }
+
+    /// Notes one more time; whether it was too often.
+    fn add(&self) -> bool {
+        let mut times = self.times();
+        times.retain(|time| time.elapsed() < FENCED_SOON);
+        times.push(Instant::now());
+        times.len() >= FENCED_OFTEN
+    }
+
+    fn times(&self) -> std::sync::MutexGuard<'_, Vec<Instant>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The brokers that hold a pipeline's transactions, and how they are reached.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cluster {
+    /// As the pipeline file has them.
+    pub brokers: String,
+    /// librdkafka's settings.
+    pub properties: BTreeMap<String, String>,
+}
+
+impl Cluster {
+    /// The one that a source reads from: of its settings those that say how brokers are reached.
+    pub fn of_reader(brokers: &str, properties: &BTreeMap<String, String>) -> Self {
+        let reaches = |name: &str| REACHING.iter().any(|prefix| name.starts_with(prefix));
+        let properties = properties.iter().filter(|(name, _)| reaches(name));
+        let properties = properties.map(|(name, value)| (name.clone(), value.clone())).collect();
+        Self { brokers: brokers.to_owned(), properties }
+    }
+}
+
+/// How librdkafka's settings begin that producers and consumers have alike, and that say how brokers are reached.
+const REACHING: [&str; 10] = [
+    "security.", "sasl.", "ssl.", "enable.ssl.", "enable.sasl.", "https.", "socket.", "broker.", "client.", "reconnect.",
+];
 
 /// The host's transactions on one Kafka cluster.
 pub struct Transactions {
-    brokers: String,
+    pipeline: String,
+    cluster: Cluster,
+    client: ClientConfig,
     topic: String,
     host: String,
     producer: Arc<BaseProducer<Context>>,
@@ -85,7 +143,7 @@ pub struct Transactions {
     /// Whether a transaction is open; the lock is held while it is begun.
     is_open: AtomicBool,
     beginning: Mutex<()>,
-    last: Option<CommitRecord>,
+    records: Vec<CommitRecord>,
     groups: OnceLock<Groups>,
     fenced: Fenced,
 }
@@ -103,49 +161,49 @@ struct Head {
 /// The parts of one host's last record.
 type Parts = BTreeMap<usize, (Head, Vec<u8>)>;
 
+/// By host its parts, and where the last of them stands in the topic.
+type PartsOfHosts = BTreeMap<String, (i64, Parts)>;
+
 impl Transactions {
-    /// Connects, ends what the host left open, and reads its last commit. `settings`: of any of the outputs, all have the same
-    /// brokers and properties; `longest`: of an epoch.
+    /// Connects, ends what the host left open, and reads the hosts' last commits. `longest`: of an epoch.
     pub fn open(
         pipeline: &str,
-        host: &Host,
-        settings: &KafkaOutput,
+        host: &str,
+        cluster: &Cluster,
         longest: Duration,
         fenced: &Fenced,
     ) -> Result<Arc<Self>> {
-        let transactional = Transactional {
-            id: format!("millstream-{pipeline}-{}", host.id),
-            timeout: (longest * 2 + ALLOWANCE).min(LONGEST),
-        };
-        let (producer, most_value_bytes) = producer::producer(OWNER, settings, Some(&transactional))?;
+        let timeout = (longest * 2 + ALLOWANCE).min(LONGEST);
+        let transactional = Transactional { id: id_of(pipeline, host), timeout };
+        let Cluster { brokers, properties } = cluster;
+        let (producer, most_value_bytes) = producer::producer(OWNER, brokers, properties, Some(&transactional))?;
         let mut transactions = Self {
-            brokers: settings.brokers.value.clone(),
+            pipeline: pipeline.to_owned(),
+            client: configure(OWNER, brokers, properties, &[], &[])?,
+            cluster: cluster.clone(),
             topic: format!("millstream-commits-{pipeline}"),
-            host: host.id.clone(),
+            host: host.to_owned(),
             producer,
             most_value_bytes,
             is_open: AtomicBool::new(false),
             beginning: Mutex::default(),
-            last: None,
+            records: Vec::new(),
             groups: OnceLock::new(),
-            fenced: Arc::clone(fenced),
+            fenced: fenced.clone(),
         };
-        let client = configure(OWNER, &transactions.brokers, &settings.properties, &[], &[])?;
-        transactions.make_topic(&client)?;
+        transactions.make_topic()?;
         transactions.init()?;
-        transactions.last = transactions.read_last(&client)?;
+        tracing::debug!(host, "what the host had open is ended");
+        transactions.records = transactions.read_records()?;
+        tracing::debug!(host, records = transactions.records.len(), "the commit topic is read");
         Ok(Arc::new(transactions))
     }
+
 
     /// Says how the offsets of groups are found that belong into the transactions.
     pub fn set_groups(&self, groups: impl Fn(&Positions) -> Result<Vec<GroupOffsets>> + Send + Sync + 'static) {
         // A run does so once.
         let _ = self.groups.set(Box::new(groups));
-    }
-
-    /// The brokers, as the pipeline file has them.
-    pub fn brokers(&self) -> &str {
-        &self.brokers
     }
 
     /// The producer of all outputs, and the longest value that it takes.
@@ -166,8 +224,8 @@ impl Transactions {
         Ok(())
     }
 
-    fn make_topic(&self, client: &ClientConfig) -> Result<()> {
-        let admin: AdminClient<DefaultClientContext> = client.create().map_err(|error| not_created(OWNER, error))?;
+    fn make_topic(&self) -> Result<()> {
+        let admin: AdminClient<DefaultClientContext> = self.client.create().map_err(|error| not_created(OWNER, error))?;
         let topic = NewTopic::new(&self.topic, 1, TopicReplication::Fixed(-1)).set("cleanup.policy", "compact");
         let options = AdminOptions::new().request_timeout(Some(CALL)).operation_timeout(Some(CALL));
         let deadline = Instant::now() + TIMEOUT;
@@ -182,7 +240,7 @@ impl Transactions {
                 )))) => return Ok(()),
                 Ok(Some(Err((_, code)))) if Instant::now() >= deadline => {
                     let what =
-                        format!("{OWNER}: the topic {:?} cannot be made at {}: {code}", self.topic, self.brokers);
+                        format!("{OWNER}: the topic {:?} cannot be made at {}: {code}", self.topic, self.cluster.brokers);
                     return Err(Error::new(ErrorKind::Unavailable, what));
                 }
                 Err(_) if Instant::now() >= deadline => return Err(self.away()),
@@ -200,32 +258,79 @@ impl Transactions {
         })
     }
 
-    /// The host's last record in the commit topic.
-    fn read_last(&self, client: &ClientConfig) -> Result<Option<CommitRecord>> {
+    /// The last record of each host of the pipeline, as they are now; the one that was committed last at the end.
+    pub fn read_records(&self) -> Result<Vec<CommitRecord>> {
         let deadline = Instant::now() + TIMEOUT;
-        let end = self.end(&self.reader(client, "read_uncommitted")?, deadline)?;
-        let reader = self.reader(client, "read_committed")?;
-        while self.end(&reader, deadline)? < end {
+        let end = self.end(&self.reader("read_uncommitted")?, deadline)?;
+        let reader = self.reader("read_committed")?;
+        let mut patience = Some(Instant::now() + STUCK);
+        loop {
+            let stable = self.end(&reader, deadline)?;
+            if stable >= end {
+                break;
+            }
             if Instant::now() >= deadline {
                 let what = format!("{OWNER}: somebody's transaction in topic {:?} stays open", self.topic);
                 return Err(Error::new(ErrorKind::Unavailable, what).help(
                     "it ends by itself after its `transaction.timeout.ms`; does another host of this pipeline hang?",
                 ));
             }
+            if patience.is_some_and(|until| Instant::now() >= until) {
+                patience = None;
+                self.end_stuck(stable, end, deadline)?;
+            }
             drop(reader.poll(Duration::from_millis(100)));
         }
+        let mut hosts = PartsOfHosts::new();
+        self.read(&reader, Offset::Beginning, deadline, |message| {
+            self.take_part(&mut hosts, message.offset(), message.key(), message.payload())
+        })?;
+        let mut hosts: Vec<_> = hosts.into_iter().collect();
+        hosts.sort_by_key(|(_, (offset, _))| *offset);
+        let records = hosts.into_iter().map(|(host, (_, parts))| self.join(&host, parts));
+        records.filter_map(Result::transpose).collect()
+    }
+
+    /// Ends the transactions of hosts that stay open in the commit topic: a host that was killed in the middle of a commit
+    /// would hold up all others until its transaction times out. One that is only slow throws its epoch away and comes back.
+    fn end_stuck(&self, stable: i64, end: i64, deadline: Instant) -> Result<()> {
+        let reader = self.reader("read_uncommitted")?;
+        let mut hosts = BTreeSet::new();
+        self.read(&reader, Offset::Offset(stable), deadline, |message| {
+            let host = message.key().and_then(|key| std::str::from_utf8(key).ok()?.rsplit_once('/'));
+            hosts.extend(host.filter(|_| message.offset() < end).map(|(host, _)| host.to_owned()));
+            Ok(())
+        })?;
+        for host in hosts.into_iter().filter(|host| *host != self.host) {
+            tracing::info!(host, "a host's transaction stays open: it is ended in its place");
+            let transactional = Transactional { id: id_of(&self.pipeline, &host), timeout: ALLOWANCE };
+            let Cluster { brokers, properties } = &self.cluster;
+            let (producer, _) = producer::producer(OWNER, brokers, properties, Some(&transactional))?;
+            answered(|| producer.init_transactions(CALL))
+                .map_err(|error| self.failed("a transaction that stays open cannot be ended", error))?;
+        }
+        Ok(())
+    }
+
+    /// Reads the commit topic from an offset to the end that the reader sees.
+    fn read(
+        &self,
+        reader: &BaseConsumer<Context>,
+        from: Offset,
+        deadline: Instant,
+        mut take: impl FnMut(&BorrowedMessage<'_>) -> Result<()>,
+    ) -> Result<()> {
         let unreadable = |error: KafkaError| {
             Error::new(ErrorKind::Unavailable, format!("{OWNER}: topic {:?} cannot be read", self.topic))
                 .caused_by(error)
         };
         let mut partition = TopicPartitionList::new();
-        partition.add_partition_offset(&self.topic, 0, Offset::Beginning).map_err(unreadable)?;
+        partition.add_partition_offset(&self.topic, 0, from).map_err(unreadable)?;
         reader.assign(&partition).map_err(unreadable)?;
-        let mut parts = Parts::new();
         loop {
             match reader.poll(CALL) {
-                Some(Ok(message)) => self.take_part(&mut parts, message.key(), message.payload())?,
-                Some(Err(KafkaError::PartitionEOF(_))) => return self.join(parts),
+                Some(Ok(message)) => take(&message)?,
+                Some(Err(KafkaError::PartitionEOF(_))) => return Ok(()),
                 Some(Err(error)) if Instant::now() >= deadline => return Err(unreadable(error)),
                 None if Instant::now() >= deadline => return Err(self.away()),
                 Some(Err(_)) | None => {}
@@ -233,8 +338,8 @@ impl Transactions {
         }
     }
 
-    fn reader(&self, client: &ClientConfig, isolation: &str) -> Result<BaseConsumer<Context>> {
-        let mut config = client.clone();
+    fn reader(&self, isolation: &str) -> Result<BaseConsumer<Context>> {
+        let mut config = self.client.clone();
         config.set("isolation.level", isolation).set("enable.partition.eof", "true").set("enable.auto.commit", "false");
         // Demanded of whoever reads without transactions of a group; nothing joins it.
         config.set("group.id", &self.topic);
@@ -253,32 +358,40 @@ impl Transactions {
         }
     }
 
-    fn take_part(&self, parts: &mut Parts, key: Option<&[u8]>, value: Option<&[u8]>) -> Result<()> {
-        let of_this_host = key.and_then(|key| std::str::from_utf8(key).ok()?.rsplit_once('/'));
-        let (Some((host, _)), Some(value)) = (of_this_host, value) else { return Ok(()) };
-        if host != self.host {
-            return Ok(());
-        }
-        let end = memchr::memchr(b'\n', value).ok_or_else(|| self.damaged("a message has no first line"))?;
-        let head: Head = serde_json::from_slice(&value[..end]).map_err(|error| self.damaged(&error.to_string()))?;
+    fn take_part(
+        &self,
+        hosts: &mut PartsOfHosts,
+        offset: i64,
+        key: Option<&[u8]>,
+        value: Option<&[u8]>,
+    ) -> Result<()> {
+        let host_and_part = key.and_then(|key| std::str::from_utf8(key).ok()?.rsplit_once('/'));
+        let (Some((host, _)), Some(value)) = (host_and_part, value) else { return Ok(()) };
+        let end =
+            memchr::memchr(b'\n', value).ok_or_else(|| self.damaged(host, "a message has no first line"))?;
+        let head: Head =
+            serde_json::from_slice(&value[..end]).map_err(|error| self.damaged(host, &error.to_string()))?;
+        let (last, parts) = hosts.entry(host.to_owned()).or_default();
+        *last = offset;
         parts.insert(head.part, (head, value[end + 1..].to_vec()));
         Ok(())
     }
 
     /// The record that part 0 begins: all parts of a record are written together, so the others are of the same epoch.
-    fn join(&self, mut parts: Parts) -> Result<Option<CommitRecord>> {
+    fn join(&self, host: &str, mut parts: Parts) -> Result<Option<CommitRecord>> {
+        let damaged = |what: &str| self.damaged(host, what);
         let Some((head, mut json)) = parts.remove(&0) else { return Ok(None) };
         for part in 1..head.parts {
-            let (of, bytes) = parts.remove(&part).ok_or_else(|| self.damaged(&format!("part {part} is missing")))?;
+            let (of, bytes) = parts.remove(&part).ok_or_else(|| damaged(&format!("part {part} is missing")))?;
             if of.epoch != head.epoch {
-                return Err(self.damaged(&format!("part {part} of epoch {} is of epoch {}", head.epoch, of.epoch)));
+                return Err(damaged(&format!("part {part} of epoch {} is of epoch {}", head.epoch, of.epoch)));
             }
             json.extend(bytes);
         }
         if crc32fast::hash(&json) != head.crc32 {
-            return Err(self.damaged(&format!("the record of epoch {} fails its checksum", head.epoch)));
+            return Err(damaged(&format!("the record of epoch {} fails its checksum", head.epoch)));
         }
-        serde_json::from_slice(&json).map(Some).map_err(|error| self.damaged(&error.to_string()))
+        serde_json::from_slice(&json).map(Some).map_err(|error| damaged(&error.to_string()))
     }
 
     fn send_record(&self, record: &CommitRecord) -> Result<()> {
@@ -317,7 +430,7 @@ impl Transactions {
             code,
             Some(RDKafkaErrorCode::Fenced | RDKafkaErrorCode::ProducerFenced | RDKafkaErrorCode::InvalidProducerEpoch)
         );
-        if fenced && self.is_fenced_again() {
+        if fenced && self.fenced.add() {
             let what = format!("{OWNER}: another process makes the transactions of host {}", self.host);
             return Error::new(ErrorKind::Config, what)
                 .caused_by(error)
@@ -333,38 +446,32 @@ impl Transactions {
             )
         );
         let kind = if refused { ErrorKind::Config } else { ErrorKind::Unavailable };
-        let error = Error::new(kind, format!("{OWNER}: {what} at {}", self.brokers)).caused_by(error);
+        let error = Error::new(kind, format!("{OWNER}: {what} at {}", self.cluster.brokers)).caused_by(error);
         if !refused {
             return error;
         }
         error.help(format!(
             "the user of `properties_file` needs WRITE on transactional id \"millstream-..\" and on topic {:?}, and \
              `transaction.timeout.ms` has to be within the brokers' `transaction.max.timeout.ms`; or write \
-             `delivery = \"at_least_once\"` in each Kafka output",
+             `commit = \"log\"` at the top of the pipeline file (and `delivery = \"at_least_once\"` in each Kafka output)",
             self.topic
         ))
     }
 
-    fn is_fenced_again(&self) -> bool {
-        let before = self.fenced.lock().unwrap_or_else(PoisonError::into_inner).replace(Instant::now());
-        before.is_some_and(|before| before.elapsed() < FENCED_AGAIN)
-    }
-
-    fn damaged(&self, what: &str) -> Error {
-        let what =
-            format!("{OWNER}: the last record of host {} in topic {:?} is damaged: {what}", self.host, self.topic);
+    fn damaged(&self, host: &str, what: &str) -> Error {
+        let what = format!("{OWNER}: the last record of host {host} in topic {:?} is damaged: {what}", self.topic);
         Error::new(ErrorKind::Storage, what)
             .help("nothing is written. The commit log in the data folder has all but perhaps the last epoch; please report this")
     }
 
     fn away(&self) -> Error {
-        away(OWNER, &self.brokers, TIMEOUT, &self.producer.context().log)
+        away(OWNER, &self.cluster.brokers, TIMEOUT, &self.producer.context().log)
     }
 }
 
 impl super::Transaction for Transactions {
     fn last(&self) -> Option<&CommitRecord> {
-        self.last.as_ref()
+        self.records.iter().find(|record| record.host == self.host)
     }
 
     fn commit(&self, record: &CommitRecord) -> Result<()> {
@@ -394,6 +501,11 @@ impl Drop for Transactions {
             tracing::debug!(%error, "the open transaction is not aborted: the next start does it");
         }
     }
+}
+
+/// `transactional.id` of a host.
+fn id_of(pipeline: &str, host: &str) -> String {
+    format!("millstream-{pipeline}-{host}")
 }
 
 /// Asks again for as long as the answer is that it may yet come.

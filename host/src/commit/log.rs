@@ -126,6 +126,11 @@ impl CommitLog {
     }
 }
 
+/// The last commit in a data folder that nobody runs on.
+pub fn last_commit(disk: Arc<dyn Disk>, folder: &Path) -> Result<Option<CommitRecord>> {
+    Ok(CommitLog::open(disk, folder)?.1.map(|last| last.record))
+}
+
 fn storage(path: &Path, what: &str, error: std::io::Error) -> Error {
     Error::new(ErrorKind::Storage, format!("the commit log {} {what}", path.display())).caused_by(error)
 }

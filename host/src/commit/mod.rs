@@ -17,6 +17,7 @@
 //! files are in one record, so neither is ever true without the other. Epoch n + 1 is written only behind the finished
 //! mark of n. Publishing renames within a file system, so a file is whole under its final name or not there.
 
+mod adopt;
 #[cfg(test)]
 mod crash_tests;
 mod epochs;
@@ -25,7 +26,9 @@ mod kafka;
 mod log;
 mod record;
 
+pub use adopt::{Taker, adopt, settle_all};
 pub use epochs::{Epochs, Recovered, Settings, Step, Transaction, staging_folder};
-pub use folder::{DataFolder, Host};
-pub use kafka::{Fenced, GroupOffsets, Transactions};
-pub use record::{CommitRecord, ConfigChange, PlanStamp};
+pub use log::last_commit;
+pub use folder::{Copied, DataFolder, Host, fresh_id};
+pub use kafka::{Cluster, Fenced, GroupOffsets, Transactions};
+pub use record::{CommitRecord, ConfigChange, PlanStamp, Sharing, positions_of};

@@ -1,11 +1,12 @@
 //! What one commit says. Its form is versioned: a record of a later version than this host knows is refused.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
 use crate::output::Token;
 use crate::pipeline::Counts;
+use crate::record::Partition;
 use crate::source::Positions;
 
 /// The version that this host writes.
@@ -37,6 +38,39 @@ pub struct CommitRecord {
     pub totals: Counts,
     /// By output, rows of all files that were ever closed, from their footers, and rows that a topic acknowledged.
     pub closed_rows: BTreeMap<String, u64>,
+    /// Which hosts it shares its work with.
+    pub sharing: Sharing,
+}
+
+/// What hosts that share a pipeline's work have to agree on, and what this one had of the work in the epoch.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sharing {
+    /// Source -> the group whose offsets the transactions hold. Hosts with the same groups share the work; others only have
+    /// a pipeline of the same name.
+    pub groups: BTreeMap<String, String>,
+    /// What the groups had dealt out to this host: on these partitions its positions are the last word.
+    pub assigned: BTreeSet<Partition>,
+    /// Output -> the id of its lake.
+    pub lakes: BTreeMap<String, String>,
+}
+
+/// What the records of all hosts, in the order of their commits, say of where partitions were read to: the last host that
+/// had a partition knows; where the record of that commit is gone, the farthest position is the last.
+pub fn positions_of(records: &[&CommitRecord]) -> Positions {
+    let mut positions = Positions::new();
+    for record in records {
+        for (partition, position) in &record.positions {
+            let known = positions.entry(partition.clone()).or_default();
+            if position.ranges.end() > known.ranges.end() {
+                known.clone_from(position);
+            }
+        }
+    }
+    for record in records {
+        let assigned = record.positions.iter().filter(|(partition, _)| record.sharing.assigned.contains(partition));
+        positions.extend(assigned.map(|(partition, position)| (partition.clone(), position.clone())));
+    }
+    positions
 }
 
 /// What identifies a plan in commits, in footers and across restarts.

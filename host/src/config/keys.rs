@@ -14,7 +14,19 @@ pub(super) struct Section {
 
 pub(super) const TOP: Section = Section {
     path: "the top level",
-    keys: &["name", "data", "workers", "epoch", "batch", "source", "dimension", "stage", "output", "rejects"],
+    keys: &[
+        "name",
+        "data",
+        "workers",
+        "commit",
+        "epoch",
+        "batch",
+        "source",
+        "dimension",
+        "stage",
+        "output",
+        "rejects",
+    ],
 };
 pub(super) const EPOCH: Section = Section { path: "epoch", keys: &["interval", "memory"] };
 pub(super) const BATCH: Section = Section { path: "batch", keys: &["rows", "bytes"] };

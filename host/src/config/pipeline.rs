@@ -32,6 +32,8 @@ pub struct Pipeline {
     pub data: PathBuf,
     /// Worker threads: `workers`, by default one a core.
     pub workers: usize,
+    /// `commit`
+    pub commit: CommitTo,
     /// `[epoch]`
     pub epoch: EpochSettings,
     /// `[batch]`
@@ -61,6 +63,16 @@ impl Pipeline {
         };
         outputs.chain(rejects)
     }
+}
+
+/// `commit`: where epochs become true.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum CommitTo {
+    /// `kafka`: in a transaction, where a source or an output is a topic; else in the data folder.
+    #[default]
+    Kafka,
+    /// `log`: in the data folder. Groups' offsets follow.
+    Log,
 }
 
 /// `[epoch]`

@@ -13,8 +13,8 @@ use super::keys::{BATCH, EPOCH, Field, Keys};
 use super::problem::{Problem, Problems, suggestion};
 use super::reader::{Reader, text_of};
 use super::{
-    BatchSettings, Delivery, Dimension, EpochSettings, KafkaOutput, Located, Output, OutputKind, Pipeline, Rejects,
-    Source, SourceKind, Stage, output, set, source, stage,
+    BatchSettings, CommitTo, Delivery, Dimension, EpochSettings, KafkaOutput, KafkaSource, Located, Output, OutputKind,
+    Pipeline, Rejects, Source, SourceKind, Stage, output, set, source, stage,
 };
 
 const INTERVAL: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(600);
@@ -87,6 +87,7 @@ struct Parts {
     name: String,
     data: PathBuf,
     workers: usize,
+    commit: CommitTo,
     epoch: EpochSettings,
     batch: BatchSettings,
     sources: Vec<Source>,
@@ -111,6 +112,9 @@ impl Parts {
         let workers = keys.optional(reader, "workers", cores(), |reader, field| {
             usize::try_from(reader.integer(field, WORKERS)?).ok()
         });
+        let commit = keys.optional(reader, "commit", CommitTo::default(), |reader, field| {
+            reader.word(field, &[("kafka", CommitTo::Kafka), ("log", CommitTo::Log)])
+        });
         let epoch = keys.optional(reader, "epoch", DEFAULT_EPOCH, epoch);
         let batch = keys.optional(reader, "batch", DEFAULT_BATCH, batch);
         let sources = named(reader, keys.take("source"), "source", source::source);
@@ -128,11 +132,13 @@ impl Parts {
             outline.check(&mut reader.problems);
         }
         check_tables(reader, root);
-        check_places(reader, &sources, &outputs, rejects.as_ref());
+        check_places(reader, &sources, &outputs, rejects.as_ref(), commit);
+        check_groups(reader, &sources);
         Some(Self {
             name: name?.value,
             data: data?,
             workers: workers?,
+            commit: commit?,
             epoch: epoch?,
             batch: batch?,
             sources: sources.into_iter().collect::<Option<_>>()?,
@@ -144,9 +150,9 @@ impl Parts {
     }
 
     fn pipeline(self, path: &Path, text: String) -> Pipeline {
-        let Self { name, data, workers, epoch, batch, sources, dimensions, stages, outputs, rejects } = self;
+        let Self { name, data, workers, commit, epoch, batch, sources, dimensions, stages, outputs, rejects } = self;
         let path = path.to_path_buf();
-        Pipeline { name, path, text, data, workers, epoch, batch, sources, dimensions, stages, outputs, rejects }
+        Pipeline { name, path, text, data, workers, commit, epoch, batch, sources, dimensions, stages, outputs, rejects }
     }
 }
 
@@ -303,7 +309,12 @@ fn check_tables(reader: &mut Reader<'_>, root: &Table) {
 }
 
 /// No topic is read and written, and one transaction holds all rows that reach topics exactly once.
-fn check_topics(reader: &mut Reader<'_>, sources: &[Option<Source>], topics: &[(String, &KafkaOutput)]) {
+fn check_topics(
+    reader: &mut Reader<'_>,
+    sources: &[Option<Source>],
+    topics: &[(String, &KafkaOutput)],
+    commit: Option<CommitTo>,
+) {
     for (who, topic) in topics {
         let reads = sources.iter().flatten().find(|source| {
             matches!(&source.kind, SourceKind::Kafka(kafka)
@@ -317,6 +328,12 @@ fn check_topics(reader: &mut Reader<'_>, sources: &[Option<Source>], topics: &[(
     }
     let mut exactly_once = topics.iter().filter(|(_, topic)| topic.delivery == Delivery::ExactlyOnce);
     let Some((first, with)) = exactly_once.next() else { return };
+    if commit == Some(CommitTo::Log) {
+        let problem = Problem::error(format!("{first} delivers each row exactly once, but `commit` is \"log\""))
+            .at(&with.topic.span, "this needs a transaction")
+            .help("leave `commit` out, or let it deliver `at_least_once`: delivery = \"at_least_once\"");
+        reader.problems.push(problem);
+    }
     for (who, topic) in exactly_once {
         let other = if topic.brokers.value != with.brokers.value {
             "brokers"
@@ -335,12 +352,33 @@ fn check_topics(reader: &mut Reader<'_>, sources: &[Option<Source>], topics: &[(
     }
 }
 
+/// Two sources never share a group: the host has one place in it.
+fn check_groups(reader: &mut Reader<'_>, sources: &[Option<Source>]) {
+    let mut groups: Vec<(&Source, &KafkaSource)> = Vec::new();
+    for source in sources.iter().flatten() {
+        let SourceKind::Kafka(kafka) = &source.kind else { continue };
+        let same = |(_, other): &&(&Source, &KafkaSource)| {
+            other.group.value == kafka.group.value && other.brokers.value == kafka.brokers.value
+        };
+        if let Some((other, group)) = groups.iter().find(same) {
+            let (name, other) = (&source.name.value, &other.name.value);
+            let problem = Problem::error(format!("sources \"{other}\" and \"{name}\" have the same group"))
+                .at(&kafka.group.span, "this one")
+                .at(&group.group.span, "and this one")
+                .help("give each source a group of its own: a host has one place in a group");
+            reader.problems.push(problem);
+        }
+        groups.push((source, kafka));
+    }
+}
+
 /// Two outputs never share a folder (their files would be taken for each other's), and no topic is read and written.
 fn check_places(
     reader: &mut Reader<'_>,
     sources: &[Option<Source>],
     outputs: &[Option<Output>],
     rejects: Option<&Rejects>,
+    commit: Option<CommitTo>,
 ) {
     let mut folders: Vec<(String, &Path, std::ops::Range<usize>)> = Vec::new();
     let mut topics: Vec<(String, &KafkaOutput)> = Vec::new();
@@ -357,7 +395,7 @@ fn check_places(
         Some(Rejects::Kafka(topic)) => topics.push(("[rejects]".to_owned(), topic)),
         None => {}
     }
-    check_topics(reader, sources, &topics);
+    check_topics(reader, sources, &topics, commit);
     for (index, (who, path, span)) in folders.iter().enumerate() {
         let clash = folders[..index].iter().find(|(_, other, _)| path.starts_with(other) || other.starts_with(path));
         if let Some((other, _, other_span)) = clash {

@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::clock::Clock;
-use crate::commit::{Fenced, Host, PlanStamp, Transactions};
-use crate::config::{Delivery, OutputKind, ParquetOutput, Pipeline, Problems, Rejects, Stage, StageKind};
+use crate::commit::{Cluster, Fenced, Host, PlanStamp, Transactions};
+use crate::config::{CommitTo, Delivery, OutputKind, ParquetOutput, Pipeline, Problems, Rejects, SourceKind, Stage, StageKind};
 use crate::contract::{Contract, Given, Table};
 use crate::decode::Decoder;
 use crate::digest::{digest, short};
@@ -18,6 +18,7 @@ use crate::output::{Combine, Opening, REJECTS, RejectSink, Sink, footer_entries,
 use crate::pipeline::{Parts, Taps};
 use crate::plan::{self, Plan, Planned, PlannedStage, Refused, Work};
 use crate::plugin::{Engine, NotStarted, Plugin};
+use crate::source::kafka::Members;
 
 use super::life::History;
 use super::logic::{Logic, Plugins, plugin_stages};
@@ -43,10 +44,12 @@ pub struct Assembly {
     pub taps: Taps,
     /// What became of the plugins so far.
     pub history: History,
-    /// Those of the run, for topics that get each row once.
+    /// Those of the run, where epochs become true in Kafka.
     pub transactions: Mutex<Option<Arc<Transactions>>>,
     /// How often they were fenced.
     pub fenced: Fenced,
+    /// The host's places in the groups of its sources.
+    pub members: Members,
 }
 
 impl Assembly {
@@ -113,17 +116,41 @@ impl Assembly {
         }
     }
 
-    /// Opens the transactions of a run, if a topic gets each row once; ends what a run before left open.
+    /// Opens the transactions of a run, if its epochs become true in Kafka; ends what a run before left open.
     pub fn open_transactions(&self) -> Result<Option<Arc<Transactions>>> {
-        let pipeline = &self.pipeline;
-        let settings = pipeline.topics().find(|(_, topic)| topic.delivery == Delivery::ExactlyOnce);
-        let probations = plugin_stages(pipeline).map(|(_, plugin)| plugin.swap.probation);
-        let longest = probations.fold(pipeline.epoch.interval, Duration::max);
-        let transactions = settings
-            .map(|(_, settings)| Transactions::open(&pipeline.name, &self.host, settings, longest, &self.fenced))
-            .transpose()?;
+        let transactions = self.cluster().map(|_| self.transactions_of(&self.host.id, &self.fenced)).transpose()?;
         self.transactions.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&transactions);
         Ok(transactions)
+    }
+
+    /// The transactions under a host's id, whatever it has open is ended.
+    pub fn transactions_of(&self, host: &str, fenced: &Fenced) -> Result<Arc<Transactions>> {
+        let pipeline = &self.pipeline;
+        let cluster =
+            self.cluster().ok_or_else(|| Error::new(ErrorKind::Internal, "the pipeline has no transactions"))?;
+        let probations = plugin_stages(pipeline).map(|(_, plugin)| plugin.swap.probation);
+        let longest = probations.fold(pipeline.epoch.interval, Duration::max);
+        Transactions::open(&pipeline.name, host, &cluster, longest, fenced)
+    }
+
+    /// Whether the groups' offsets of sources on the transactions' brokers are in the transactions.
+    pub fn is_shared(&self) -> bool {
+        self.pipeline.commit == CommitTo::Kafka
+    }
+
+    /// The brokers that hold the transactions: those of the topics that get each row once, else those of the first topic
+    /// that is read.
+    pub fn cluster(&self) -> Option<Cluster> {
+        let pipeline = &self.pipeline;
+        let mut topics = pipeline.topics().filter(|(_, topic)| topic.delivery == Delivery::ExactlyOnce);
+        if let Some((_, topic)) = topics.next() {
+            return Some(Cluster { brokers: topic.brokers.value.clone(), properties: topic.properties.clone() });
+        }
+        let mut sources = pipeline.sources.iter().filter(|_| pipeline.commit == CommitTo::Kafka);
+        sources.find_map(|source| match &source.kind {
+            SourceKind::Kafka(kafka) => Some(Cluster::of_reader(&kafka.brokers.value, &kafka.properties)),
+            SourceKind::File(_) => None,
+        })
     }
 
     /// The run is over: what is open is aborted when the last of its outputs is gone.

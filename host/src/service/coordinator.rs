@@ -48,6 +48,8 @@ pub struct Ended<'a> {
 pub enum Outcome {
     /// All was read, or it was stopped.
     Done,
+    /// Groups gave more partitions, or want some back: the run begins again with what it has then.
+    Moved,
     /// Changed stages failed their probation: the epoch is not committed.
     Aborted {
         /// What was on probation.
@@ -73,6 +75,9 @@ pub trait Observer {
     /// Called at the end of each epoch, also of one in which nothing happened.
     fn look(&mut self) -> Result<()>;
 
+    /// Whether groups gave more partitions, or want some back.
+    fn is_moved(&self) -> bool;
+
     /// Called after each commit, before the workers go on. An error ends the run; the commit stays.
     fn ended(&mut self, ended: &Ended<'_>) -> Result<()>;
 }
@@ -85,6 +90,8 @@ pub struct Coordinator<'a> {
     pub events: Receiver<(usize, Event)>,
     /// What is asked from outside.
     pub requests: Receiver<Request>,
+    /// Says when to look whether partitions moved.
+    pub moved: Receiver<()>,
     /// The commit.
     pub epochs: Epochs,
     /// The plan that runs.
@@ -112,7 +119,16 @@ enum Reason {
     Due,
     AllAtEnd,
     Stop,
+    Moved,
     Swap(Box<Proposal>),
+}
+
+/// How the epochs ended.
+enum Over {
+    Done,
+    Moved,
+    /// Why a probation was failed.
+    Failed(String),
 }
 
 /// What all workers prepared, together.
@@ -138,8 +154,9 @@ impl Coordinator<'_> {
     /// Runs until it is stopped, or all sources are at their end. The last epoch closes every file.
     pub fn run(&mut self) -> Result<Outcome> {
         match self.work() {
-            Ok(Some(why)) => Ok(self.aborted(why)),
-            Ok(None) => Ok(Outcome::Done),
+            Ok(Over::Failed(why)) => Ok(self.aborted(why)),
+            Ok(Over::Moved) => Ok(Outcome::Moved),
+            Ok(Over::Done) => Ok(Outcome::Done),
             // A stage that fails for good in its first epoch did not pass.
             Err(error) if error.kind() == ErrorKind::Plugin && self.probation.is_some() => {
                 Ok(self.aborted(error.to_string()))
@@ -153,16 +170,22 @@ impl Coordinator<'_> {
         Outcome::Aborted { changes, why }
     }
 
-    /// One epoch after the other; at the end why a probation was failed, if one was.
-    fn work(&mut self) -> Result<Option<String>> {
+    /// One epoch after the other.
+    fn work(&mut self) -> Result<Over> {
         loop {
-            let failed = match self.wait()? {
+            let reason = self.wait()?;
+            let over = match &reason {
+                Reason::AllAtEnd | Reason::Stop => Some(Over::Done),
+                Reason::Moved => Some(Over::Moved),
+                Reason::Due | Reason::Swap(_) => None,
+            };
+            let failed = match reason {
                 Reason::Due => self.end_epoch(&self.due(), Next::SamePlan)?,
-                Reason::AllAtEnd | Reason::Stop => return self.end_epoch(&Ending::All, Next::End),
+                Reason::AllAtEnd | Reason::Stop | Reason::Moved => self.end_epoch(&Ending::All, Next::End)?,
                 Reason::Swap(proposal) => self.end_epoch(&Ending::All, Next::Swap(proposal))?,
             };
-            if failed.is_some() {
-                return Ok(failed);
+            if let Some(over) = failed.map(Over::Failed).or(over) {
+                return Ok(over);
             }
         }
     }
@@ -183,6 +206,9 @@ impl Coordinator<'_> {
                     Ok(Request::Stop) => return Ok(Reason::Stop),
                     Ok(Request::Swap(proposal)) => return Ok(Reason::Swap(proposal)),
                     Err(_) => self.requests = never(),
+                },
+                recv(self.moved) -> _ => if self.observer.is_moved() {
+                    return Ok(Reason::Moved);
                 },
                 recv(due) -> _ => return Ok(Reason::Due),
             }

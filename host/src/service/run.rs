@@ -3,7 +3,6 @@
 //! When a broker or a file is away, the whole run goes back to the last commit and starts again inside the process: a
 //! crash, an aborted epoch and a lost broker all take this one way.
 
-use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -18,21 +17,25 @@ use super::life::{By, Changes, Entry, History, Question, Watch, What};
 use super::logic::{Change, Logic};
 use super::probation::Record;
 use super::progress::Progress;
-use super::sources::Sources;
+use super::share;
+use super::sources::{Opening, Sources};
 use super::store::PluginStore;
 use super::summary::{Summary, Tally};
 use super::threads::{self, Start};
 use crate::clock::{Clock, SystemClock};
-use crate::commit::{DataFolder, Epochs, Fenced, PlanStamp, Recovered, Settings, Step, Transaction, Transactions};
-use crate::config::{Delivery, Pipeline, Problems};
+use crate::commit::{
+    Copied, DataFolder, Epochs, Fenced, PlanStamp, Recovered, Settings, Step, Transaction, Transactions, settle_all,
+};
+use crate::config::{CommitTo, Delivery, Pipeline, Problems, Source, SourceKind};
 use crate::dimension::Dimension;
 use crate::disk::{Disk, RealDisk};
 use crate::error::{Error, ErrorKind, Result, one_line};
-use crate::output::{Token, settle};
+use crate::output::Token;
 use crate::pipeline::{Counts, Parts, Phases, Taps, Worker, process_cpu_ns};
 use crate::plan::Plan;
 use crate::plugin::Engine;
 use crate::source::Positions;
+use crate::source::kafka::{From, Members};
 
 /// How long a run goes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,6 +53,10 @@ pub struct RunSettings {
     pub mode: Mode,
     /// Draw a progress bar on stderr.
     pub progress: bool,
+    /// What counts where a group's offsets are not those that were committed with the rows.
+    pub from: Option<From>,
+    /// The data folder was moved here, and there is no other one.
+    pub moved: bool,
     /// Kill the process with SIGKILL behind a step of an epoch (tests only).
     pub kill_at: Option<(Step, u64)>,
 }
@@ -63,13 +70,13 @@ pub enum Failure {
     Error(Error),
 }
 
-impl From<Problems> for Failure {
+impl std::convert::From<Problems> for Failure {
     fn from(problems: Problems) -> Self {
         Self::Problems(problems)
     }
 }
 
-impl From<Error> for Failure {
+impl std::convert::From<Error> for Failure {
     fn from(error: Error) -> Self {
         Self::Error(error)
     }
@@ -81,7 +88,7 @@ const MAX_BACKOFF: Duration = Duration::from_secs(30);
 /// Runs a pipeline until its end, or until something arrives on `stop`.
 pub fn run(pipeline: Pipeline, settings: &RunSettings, stop: &Receiver<()>) -> Result<Summary, Failure> {
     let pipeline = Arc::new(pipeline);
-    let folder = DataFolder::open(&pipeline.data)?;
+    let folder = DataFolder::open(&pipeline.data, copied(&pipeline, settings))?;
     let disk: Arc<dyn Disk> = Arc::new(RealDisk);
     let mut tables = Vec::with_capacity(pipeline.dimensions.len());
     for dimension in &pipeline.dimensions {
@@ -100,6 +107,7 @@ pub fn run(pipeline: Pipeline, settings: &RunSettings, stop: &Receiver<()>) -> R
         taps: Taps::default(),
         transactions: Mutex::default(),
         fenced: Fenced::default(),
+        members: Members::default(),
     });
     warn_of_topics(&assembly.pipeline);
     let (asking, questions) = bounded(WAITING_QUESTIONS);
@@ -121,6 +129,7 @@ pub fn run(pipeline: Pipeline, settings: &RunSettings, stop: &Receiver<()>) -> R
         }
         match ended {
             Ok(Outcome::Done) => return Ok(tally.finish(&assembly)),
+            Ok(Outcome::Moved) => tracing::info!("partitions move: the run goes on with what its groups deal out now"),
             Ok(Outcome::Aborted { changes, why }) => take_back(&assembly, &changes, &why),
             Err(Failure::Error(error)) if settings.mode == Mode::Follow && error.kind() == ErrorKind::Unavailable => {
                 if tally.epochs() > committed {
@@ -134,6 +143,16 @@ pub fn run(pipeline: Pipeline, settings: &RunSettings, stop: &Receiver<()>) -> R
             }
             Err(failure) => return Err(failure),
         }
+    }
+}
+
+/// What becomes of a data folder that is a copy.
+fn copied(pipeline: &Pipeline, settings: &RunSettings) -> Copied {
+    let is_dealt_out = |source: &Source| matches!(source.kind, SourceKind::Kafka(_));
+    match settings.moved {
+        true => Copied::Moved,
+        false if pipeline.commit == CommitTo::Kafka && pipeline.sources.iter().all(is_dealt_out) => Copied::NewHost,
+        false => Copied::Refused,
     }
 }
 
@@ -186,14 +205,11 @@ impl OneLife<'_> {
         let (plan, logic) = choose(assembly, recovered.plan.as_ref())?;
         let (plan, stamp) = number_plan(assembly, plan, &logic, &recovered);
         settle_spool(assembly, &mut epochs, &recovered, tally)?;
-        let positions = epochs.last().map(|last| last.positions.clone()).unwrap_or_default();
-        let sources = Arc::new(Sources::open(pipeline, &assembly.host, &positions, settings.mode == Mode::Follow)?);
+        let sources = self.open_sources(&mut epochs, transactions.as_ref())?;
         note_start(assembly, &logic, &stamp, epochs.next_epoch());
-        if let Some(transactions) = &transactions {
-            let (sources, brokers) = (Arc::clone(&sources), transactions.brokers().to_owned());
-            transactions.set_groups(move |positions| sources.group_offsets(&brokers, positions));
+        if transactions.is_some() {
+            share::say(&mut epochs, &stamp)?;
         }
-        let brokers = transactions.map(|transactions| transactions.brokers().to_owned());
 
         let combines = assembly.combines(&stamp);
         let progress = Progress::start(settings.progress, Arc::clone(&sources), tally.rows());
@@ -209,12 +225,13 @@ impl OneLife<'_> {
         let stopping = stop_on(self.stop.clone(), Arc::clone(self.stopped), ask)?;
 
         tracing::info!(plan = stamp.number, workers = pipeline.workers, "running");
-        let mut observer = Committed { assembly, sources: &sources, brokers, tally, read: Positions::new() };
+        let mut observer = Committed { assembly, sources: &sources, tally, read: Positions::new() };
         let mut coordinator = Coordinator {
             at_end: vec![false; workers.len()],
             workers,
             events,
             requests: asked,
+            moved: assembly.members.is_moved.clone(),
             epochs,
             stamp,
             interval: pipeline.epoch.interval,
@@ -230,8 +247,49 @@ impl OneLife<'_> {
         drop(coordinator);
         drop((stopping, changing, progress));
         tally.add_phases(&phases);
-        Ok(ended?)
+        if matches!(ended, Ok(Outcome::Done)) {
+            sources.leave(&assembly.host);
+        }
+        Ok(ended.map_err(|error| unless_gone(assembly, &sources, error))?)
     }
+
+    /// Opens the sources where all hosts' commits left them.
+    fn open_sources(&self, epochs: &mut Epochs, transactions: Option<&Arc<Transactions>>) -> Result<Arc<Sources>> {
+        let Self { assembly, settings, .. } = *self;
+        let positions = epochs.last().map(|last| last.positions.clone()).unwrap_or_default();
+        let cluster = assembly.cluster();
+        let opening = Opening {
+            host: &assembly.host,
+            members: &assembly.members,
+            shared: cluster.as_ref().map(|cluster| cluster.brokers.as_str()).filter(|_| assembly.is_shared()),
+            from: settings.from,
+            follow: settings.mode == Mode::Follow,
+        };
+        let sources = Arc::new(Sources::open(&assembly.pipeline, &positions, &opening)?);
+        if assembly.members.were_lost() {
+            assembly.fenced.forget();
+        }
+        match transactions {
+            Some(transactions) => {
+                share::share(assembly, transactions, epochs, &sources)?;
+                let of_groups = Arc::clone(&sources);
+                transactions.set_groups(move |positions| of_groups.group_offsets(positions));
+            }
+            None => sources.start_at(&positions, &positions)?,
+        }
+        Ok(sources)
+    }
+}
+
+/// An error of a host that its group has let go of meanwhile is no error of its own: somebody else has its partitions, and has
+/// brought to an end what it left.
+fn unless_gone(assembly: &Assembly, sources: &Sources, error: Error) -> Error {
+    let is_gone = || sources.hosts().is_ok_and(|hosts| !hosts.contains(&assembly.host.id));
+    if sources.groups().is_empty() || !(sources.is_lost() || is_gone()) {
+        return error;
+    }
+    assembly.fenced.forget();
+    Error::new(ErrorKind::Unavailable, "the group has let go of this host").caused_by(error)
 }
 
 /// Notes what runs from an epoch on, for stages in which something else ran before.
@@ -286,10 +344,7 @@ fn settle_spool(assembly: &Assembly, epochs: &mut Epochs, recovered: &Recovered,
         return Ok(());
     };
     let opening = assembly.opening(stamp, 0, epochs.next_epoch());
-    let mut tokens = BTreeMap::new();
-    for (output, token) in recovered.outputs.iter().filter(|(_, token)| token.is_waiting()) {
-        tokens.insert(output.clone(), settle(token, &opening)?);
-    }
+    let tokens = settle_all(recovered, &opening)?;
     let rows: u64 = tokens.values().map(Token::closed_rows).sum();
     tracing::info!(rows, "recovery: rows that waited in the spool get their files");
     let record = epochs.commit(stamp, &Positions::new(), tokens, Counts::default())?;
@@ -371,8 +426,6 @@ fn stop_on(stop: Receiver<()>, stopped: Arc<AtomicBool>, ask: Sender<Request>) -
 struct Committed<'a> {
     assembly: &'a Assembly,
     sources: &'a Sources,
-    /// Those of the transactions.
-    brokers: Option<String>,
     tally: &'a mut Tally,
     read: Positions,
 }
@@ -395,9 +448,13 @@ impl Observer for Committed<'_> {
         );
         if ended.record.positions != self.read {
             self.read.clone_from(&ended.record.positions);
-            self.sources.committed(&self.read, self.brokers.as_deref())?;
+            self.sources.committed(&self.read)?;
         }
         Ok(())
+    }
+
+    fn is_moved(&self) -> bool {
+        self.sources.is_moved()
     }
 
     fn look(&mut self) -> Result<()> {

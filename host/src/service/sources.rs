@@ -1,10 +1,13 @@
 //! All sources of a pipeline, opened at the committed positions and dealt out to the workers.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use crate::commit::{GroupOffsets, Host};
 use crate::config::{ColumnFrom, Pipeline, SourceKind};
 use crate::error::{ErrorKind, Result};
+use crate::record::Partition;
 use crate::source::file::FileSource;
-use crate::source::kafka::{JoinOptions, KafkaSource, Wanted};
+use crate::source::kafka::{From, JoinOptions, KafkaSource, Members, Reads, Wanted};
 use crate::source::{Positions, Reader};
 
 /// One open source.
@@ -19,9 +22,24 @@ pub struct Sources(Vec<Source>);
 /// One worker's readers: index of the source, reader.
 pub type Readers = Vec<(usize, Box<dyn Reader>)>;
 
+/// How sources are opened.
+pub struct Opening<'a> {
+    /// Who reads.
+    pub host: &'a Host,
+    /// The host's places in groups.
+    pub members: &'a Members,
+    /// The brokers whose groups' offsets are in the host's transactions.
+    pub shared: Option<&'a str>,
+    /// What counts where such a group's offsets were moved.
+    pub from: Option<From>,
+    /// Files may grow, topics have no end.
+    pub follow: bool,
+}
+
 impl Sources {
-    /// Opens every source where the last commit left it. `follow`: files may grow, topics have no end.
-    pub fn open(pipeline: &Pipeline, host: &Host, committed: &Positions, follow: bool) -> Result<Self> {
+    /// Opens every source: files where the last commit left them. Groups are joined; see `start_at`.
+    pub fn open(pipeline: &Pipeline, committed: &Positions, opening: &Opening<'_>) -> Result<Self> {
+        let follow = opening.follow;
         let mut sources = Vec::with_capacity(pipeline.sources.len());
         for source in &pipeline.sources {
             let name = &source.name.value;
@@ -33,7 +51,12 @@ impl Sources {
                     let reads =
                         |wanted: fn(&ColumnFrom) -> bool| source.columns.iter().any(|column| wanted(&column.from));
                     let options = JoinOptions {
-                        host: Some(&host.id),
+                        host: &opening.host.id,
+                        members: opening.members,
+                        reads: match opening.shared {
+                            Some(brokers) if brokers == settings.brokers.value => Reads::Sharing(opening.from),
+                            _ => Reads::Alone,
+                        },
                         until_caught_up: !follow,
                         wanted: Wanted {
                             keys: reads(|from| matches!(from, ColumnFrom::Key)),
@@ -41,11 +64,60 @@ impl Sources {
                         },
                         timeout: JoinOptions::TIMEOUT,
                     };
-                    Source::Kafka(Box::new(KafkaSource::join(name, settings, committed, &options)?))
+                    Source::Kafka(Box::new(KafkaSource::join(name, settings, &options)?))
                 }
             });
         }
         Ok(Self(sources))
+    }
+
+    /// Finds where topics are read from. `own`: what this host committed; `all`: what all hosts did.
+    pub fn start_at(&self, own: &Positions, all: &Positions) -> Result<()> {
+        self.topics().try_for_each(|source| source.start_at(if source.is_alone() { own } else { all }))
+    }
+
+    /// Source -> group of those that hosts share.
+    pub fn groups(&self) -> BTreeMap<String, String> {
+        self.shared().map(|source| (source.name().to_owned(), source.group().to_owned())).collect()
+    }
+
+    /// The hosts in the groups that are shared.
+    pub fn hosts(&self) -> Result<BTreeSet<String>> {
+        self.shared().try_fold(BTreeSet::new(), |mut hosts, source| {
+            hosts.extend(source.group_hosts()?);
+            Ok(hosts)
+        })
+    }
+
+    /// What the groups dealt out to this host, and where it is read from.
+    pub fn starts(&self) -> Vec<(Partition, i64)> {
+        self.shared().flat_map(KafkaSource::starts).collect()
+    }
+
+    /// Whether partitions came or are wanted back.
+    pub fn is_moved(&self) -> bool {
+        self.topics().any(KafkaSource::is_moved)
+    }
+
+    /// Whether partitions were taken without asking.
+    pub fn is_lost(&self) -> bool {
+        self.topics().any(KafkaSource::is_lost)
+    }
+
+    /// Leaves groups in which there are others.
+    pub fn leave(&self, host: &Host) {
+        self.topics().for_each(|source| source.leave(&host.id));
+    }
+
+    fn topics(&self) -> impl Iterator<Item = &KafkaSource> {
+        self.0.iter().filter_map(|source| match source {
+            Source::File(_) => None,
+            Source::Kafka(source) => Some(source.as_ref()),
+        })
+    }
+
+    fn shared(&self) -> impl Iterator<Item = &KafkaSource> {
+        self.topics().filter(|source| !source.is_alone())
     }
 
     /// The readers of each worker.
@@ -81,37 +153,28 @@ impl Sources {
         })
     }
 
-    /// The groups' offsets that go into a transaction on these brokers.
-    pub fn group_offsets(&self, brokers: &str, positions: &Positions) -> Result<Vec<GroupOffsets>> {
-        let groups = self.0.iter().map(|source| match source {
-            Source::File(_) => Ok(None),
-            Source::Kafka(source) => source.group_offsets(brokers, positions),
-        });
-        groups.filter_map(Result::transpose).collect()
+    /// The groups' offsets that go into the transaction.
+    pub fn group_offsets(&self, positions: &Positions) -> Result<Vec<GroupOffsets>> {
+        self.topics().map(|source| source.group_offsets(positions)).filter_map(Result::transpose).collect()
     }
 
-    /// Tells sources what was committed and published, but for those on the brokers of the transaction, which has told
-    /// them. The commit record is the truth: a group whose brokers are away just now is told with the next commit.
-    pub fn committed(&self, positions: &Positions, transaction: Option<&str>) -> Result<()> {
-        self.0.iter().try_for_each(|source| match source {
-            Source::File(_) => Ok(()),
-            Source::Kafka(source) if transaction.is_some_and(|brokers| source.is_at(brokers)) => Ok(()),
-            Source::Kafka(source) => match source.commit_offsets(positions) {
+    /// Tells groups whose offsets are in no transaction what was committed and published. The commit record is the truth: a
+    /// group whose brokers are away just now is told with the next commit.
+    pub fn committed(&self, positions: &Positions) -> Result<()> {
+        self.topics().filter(|source| source.is_alone()).try_for_each(|source| {
+            match source.commit_offsets(positions) {
                 Err(error) if error.kind() == ErrorKind::Unavailable => {
                     tracing::warn!(%error, "the group's offsets are behind until the next commit");
                     Ok(())
                 }
                 done => done,
-            },
+            }
         })
     }
 
-    /// Whether every source is still this host's alone.
+    /// Whether this host still has what its groups dealt out.
     pub fn check(&self) -> Result<()> {
-        self.0.iter().try_for_each(|source| match source {
-            Source::File(_) => Ok(()),
-            Source::Kafka(source) => source.check_membership(),
-        })
+        self.topics().try_for_each(KafkaSource::check_membership)
     }
 
     /// Bytes of files that were read, and all of them; none without a file source.

@@ -67,6 +67,14 @@ impl Ranges {
         more.0.iter().for_each(|&(start, end)| self.add(start, end));
     }
 
+    /// Takes everything from an offset on out again.
+    pub fn cut(&mut self, end: i64) {
+        self.0.retain(|range| range.0 < end);
+        if let Some(last) = self.0.last_mut() {
+            last.1 = last.1.min(end);
+        }
+    }
+
     /// Makes one range of all, from the first start to the last end.
     fn close_gaps(&mut self) {
         if let (Some(first), Some(last)) = (self.0.first(), self.0.last()) {

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use millstream::config::{self, BatchSettings, Located, Start};
 use millstream::error::{Error, ErrorKind, Result};
 use millstream::record::{Partition, Records};
-use millstream::source::kafka::{JoinOptions, KafkaReader, KafkaSource, Wanted};
+use millstream::source::kafka::{From, JoinOptions, KafkaReader, KafkaSource, Members, Reads, Wanted};
 use millstream::source::{Position, Positions, Ranges, Read, Reader};
 use millstream_tests::kafka::{Kafka, send};
 use rdkafka::message::{Header, OwnedHeaders};
@@ -31,24 +31,89 @@ fn settings(kafka: &Kafka, topic: &str) -> config::KafkaSource {
     }
 }
 
-fn caught_up() -> JoinOptions<'static> {
-    JoinOptions {
-        host: Some("host-1"),
+/// How a process takes part in a topic.
+#[derive(Clone, Copy)]
+struct Options {
+    host: &'static str,
+    reads: Reads,
+    until_caught_up: bool,
+    wanted: Wanted,
+    timeout: Duration,
+}
+
+fn caught_up() -> Options {
+    Options {
+        host: "host1",
+        reads: Reads::Alone,
         until_caught_up: true,
         wanted: Wanted::default(),
         timeout: Duration::from_secs(60),
     }
 }
 
-fn following() -> JoinOptions<'static> {
-    JoinOptions { until_caught_up: false, ..caught_up() }
+fn following() -> Options {
+    Options { until_caught_up: false, ..caught_up() }
 }
 
-fn join(settings: &config::KafkaSource, committed: &Positions, options: &JoinOptions<'_>) -> Result<KafkaSource> {
-    KafkaSource::join("clicks", settings, committed, options)
+/// One of several hosts.
+fn sharing(host: &'static str, from: Option<From>) -> Options {
+    Options { host, reads: Reads::Sharing(from), ..caught_up() }
 }
 
-fn refused(result: Result<KafkaSource>) -> Error {
+/// A process that reads a topic; dropped, it is as if it was killed: a static member sends no farewell.
+struct Process {
+    source: KafkaSource,
+    members: Members,
+}
+
+impl std::ops::Deref for Process {
+    type Target = KafkaSource;
+
+    fn deref(&self) -> &KafkaSource {
+        &self.source
+    }
+}
+
+impl Process {
+    /// Another run of the same process.
+    fn again(self, settings: &config::KafkaSource, committed: &Positions, options: &Options) -> Result<Self> {
+        drop(self.source);
+        Self::run(self.members, settings, committed, options)
+    }
+
+    fn run(
+        members: Members,
+        settings: &config::KafkaSource,
+        committed: &Positions,
+        options: &Options,
+    ) -> Result<Self> {
+        let Options { host, reads, until_caught_up, wanted, timeout } = *options;
+        let options = JoinOptions { host, members: &members, reads, until_caught_up, wanted, timeout };
+        let source = KafkaSource::join("clicks", settings, &options)?;
+        source.start_at(committed)?;
+        Ok(Self { source, members })
+    }
+
+    /// Waits until partitions come or are wanted back.
+    fn await_move(&self) {
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while !self.is_moved() {
+            let left = deadline.saturating_duration_since(Instant::now());
+            self.members.is_moved.recv_timeout(left).expect("partitions move within 60 s");
+        }
+    }
+
+    /// The numbers of its partitions.
+    fn partitions(&self) -> Vec<String> {
+        self.starts().into_iter().map(|(partition, _)| partition.key.to_string()).collect()
+    }
+}
+
+fn join(settings: &config::KafkaSource, committed: &Positions, options: &Options) -> Result<Process> {
+    Process::run(Members::default(), settings, committed, options)
+}
+
+fn refused(result: Result<Process>) -> Error {
     result.err().expect("it is refused")
 }
 
@@ -145,7 +210,7 @@ fn a_run_goes_on_from_the_commit_and_without_one_from_the_groups_offsets() {
     assert_eq!(kafka.committed_offsets("resumed", "resumed", 2), [end("0"), end("1")]);
     // What is read and not committed comes again after a step back, here and in another process.
     read_some(&mut source.readers(1).unwrap(), 100);
-    source.rewind(&committed).unwrap();
+    source.start_at(&committed).unwrap();
     let again = read_some(&mut source.readers(2).unwrap(), 1000 - count(&found));
     let mut expected = values(&found);
     expected.extend(values(&again));
@@ -252,20 +317,67 @@ fn latest_means_the_end_at_the_first_start() {
 }
 
 #[test]
-fn a_second_member_makes_both_refuse() {
+fn a_second_member_is_refused_where_one_host_reads_alone_and_disturbs_nobody() {
     let kafka = Kafka::shared();
     kafka.create_topic("alone", 2);
     let settings = settings(kafka, "alone");
     let first = join(&settings, &Positions::new(), &following()).unwrap();
-    first.check_membership().unwrap();
-    let second = JoinOptions { host: Some("host-2"), ..following() };
+    let second = Options { host: "host2", timeout: Duration::from_secs(2), ..following() };
     let error = refused(join(&settings, &Positions::new(), &second));
     assert!(error.message().contains("another member") && error.message().contains("\"alone\""), "{error}");
-    let error = first.check_membership().expect_err("the first one refuses too");
-    assert!(error.message().contains("another member"), "{error}");
-    assert!(error.way_out().unwrap().contains("one host a group"), "{:?}", error.way_out());
+    assert!(error.way_out().unwrap().contains("one host reads it alone"), "{:?}", error.way_out());
+    first.check_membership().unwrap();
+    assert!(!first.is_moved(), "the first one goes on");
+    assert_eq!(first.partitions(), ["0", "1"]);
+}
+
+#[test]
+fn hosts_of_a_group_divide_the_partitions_and_give_away_only_what_no_run_reads() {
+    let kafka = Kafka::shared();
+    kafka.create_topic("divided-hosts", 4);
+    let settings = settings(kafka, "divided-hosts");
+    let first = join(&settings, &Positions::new(), &sharing("host1", None)).unwrap();
+    assert_eq!(first.partitions(), ["0", "1", "2", "3"]);
+    let second = join(&settings, &Positions::new(), &sharing("host2", None)).unwrap();
+    assert_eq!(second.partitions(), Vec::<String>::new(), "the first one's run still reads them");
+    first.await_move();
+    first.check_membership().expect("what it reads is still its own");
+    assert!(!second.is_moved(), "nothing is given away while it is read");
+    let first = first.again(&settings, &Positions::new(), &sharing("host1", None)).unwrap();
+    second.await_move();
+    let second = second.again(&settings, &Positions::new(), &sharing("host2", None)).unwrap();
+    assert_eq!((first.partitions().len(), second.partitions().len()), (2, 2));
+    let mut all = [first.partitions(), second.partitions()].concat();
+    all.sort();
+    assert_eq!(all, ["0", "1", "2", "3"], "each has one reader");
+    assert_eq!(second.group_hosts().unwrap(), ["host1", "host2"].map(str::to_owned).into());
+    second.leave("host2");
+    first.await_move();
+    let first = first.again(&settings, &Positions::new(), &sharing("host1", None)).unwrap();
+    assert_eq!(first.partitions().len(), 4, "who leaves gives its partitions back at once");
+}
+
+#[test]
+fn moved_offsets_are_refused_and_shown_until_somebody_says_what_counts() {
+    let kafka = Kafka::shared();
+    kafka.create_topic("moved", 1);
+    kafka.produce("moved", 1, numbers(0..10));
+    let settings = settings(kafka, "moved");
+    let mut committed = Positions::new();
+    committed.entry(Partition { source: "clicks".into(), key: "0".into() }).or_default().ranges.add(0, 7);
+    let first = join(&settings, &Positions::new(), &following()).unwrap();
+    let mut moved = Positions::new();
+    moved.entry(Partition { source: "clicks".into(), key: "0".into() }).or_default().ranges.add(0, 3);
+    first.commit_offsets(&moved).unwrap();
     drop(first);
-    join(&settings, &Positions::new(), &following()).expect("alone again").check_membership().unwrap();
+    let error = refused(join(&settings, &committed, &sharing("host1", None)));
+    assert_eq!(error.kind(), ErrorKind::Config);
+    assert!(error.message().contains("partition 0: the group 3, the commits 7"), "{error}");
+    assert!(error.way_out().unwrap().contains("--from commit"), "{:?}", error.way_out());
+    for (from, first) in [(From::Group, 3), (From::Commit, 7)] {
+        let source = join(&settings, &committed, &sharing("host1", Some(from))).unwrap();
+        assert_eq!(values(&read_to_end(&mut source.readers(1).unwrap()[0])), numbers(first..10));
+    }
 }
 
 #[test]
@@ -276,7 +388,6 @@ fn a_host_that_vanished_is_let_in_again_at_once() {
         properties: BTreeMap::from([("session.timeout.ms".to_owned(), "45000".to_owned())]),
         ..settings(kafka, "vanished")
     };
-    // A static member sends no farewell: to the broker a dropped source is one that was killed.
     drop(join(&settings, &Positions::new(), &following()).unwrap());
     let begin = Instant::now();
     join(&settings, &Positions::new(), &following()).unwrap().check_membership().unwrap();
@@ -288,7 +399,7 @@ fn looking_joins_no_group() {
     let kafka = Kafka::shared();
     kafka.create_topic("looked", 1);
     kafka.produce("looked", 1, numbers(0..10));
-    let looking = JoinOptions { host: None, ..caught_up() };
+    let looking = Options { reads: Reads::Looking, ..caught_up() };
     let source = join(&settings(kafka, "looked"), &Positions::new(), &looking).unwrap();
     assert_eq!(count(&read_to_end(&mut source.readers(1).unwrap()[0])), 10);
     source.check_membership().unwrap();
@@ -296,7 +407,7 @@ fn looking_joins_no_group() {
 }
 
 #[test]
-fn new_partitions_are_read_from_their_start_by_the_next_run() {
+fn new_partitions_are_read_from_their_start() {
     let kafka = Kafka::shared();
     kafka.create_topic("wider", 1);
     kafka.produce("wider", 1, numbers(0..10));
@@ -304,19 +415,9 @@ fn new_partitions_are_read_from_their_start_by_the_next_run() {
     let settings = config::KafkaSource { start: Start::Latest, properties, ..settings(kafka, "wider") };
     let source = join(&settings, &Positions::new(), &following()).unwrap();
     kafka.grow_topic("wider", 2);
-    let deadline = Instant::now() + Duration::from_secs(30);
-    let error = loop {
-        match source.check_membership() {
-            Err(error) => break error,
-            Ok(()) => assert!(Instant::now() < deadline, "the new partition is not noticed"),
-        }
-        std::thread::yield_now();
-    };
-    assert_eq!(error.kind(), ErrorKind::Unavailable);
-    assert!(error.message().contains("1 new partitions"), "{error}");
-    drop(source);
+    source.await_move();
     kafka.produce("wider", 2, numbers(10..20));
-    let source = join(&settings, &Positions::new(), &caught_up()).unwrap();
+    let source = source.again(&settings, &Positions::new(), &caught_up()).unwrap();
     assert_eq!(values(&read_to_end(&mut source.readers(1).unwrap()[0])), numbers(10..20));
 }
 
@@ -359,7 +460,7 @@ fn keys_headers_timestamps_and_tombstones() {
     send(&producer, BaseRecord::to("meta").payload(&b""[..]).timestamp(6));
     producer.flush(Duration::from_secs(30)).unwrap();
     for wanted in [Wanted { keys: true, headers: true }, Wanted::default()] {
-        let options = JoinOptions { wanted, ..caught_up() };
+        let options = Options { wanted, ..caught_up() };
         let source = join(&settings(kafka, "meta"), &Positions::new(), &options).unwrap();
         let blocks = read_to_end(&mut source.readers(1).unwrap()[0]);
         let [records] = &blocks[..] else { panic!("{} blocks", blocks.len()) };
@@ -406,7 +507,7 @@ fn all_codecs_and_a_record_of_twenty_megabytes() {
 fn brokers_away_at_the_start_are_named() {
     let kafka = Kafka::shared();
     let settings = config::KafkaSource { brokers: located("127.0.0.1:1"), ..settings(kafka, "none") };
-    let options = JoinOptions { timeout: Duration::from_secs(2), ..caught_up() };
+    let options = Options { timeout: Duration::from_secs(2), ..caught_up() };
     let error = refused(join(&settings, &Positions::new(), &options));
     assert_eq!(error.kind(), ErrorKind::Unavailable);
     assert!(error.message().contains("no answer from the Kafka brokers 127.0.0.1:1"), "{error}");
@@ -430,7 +531,11 @@ fn a_broker_that_is_restarted_in_the_middle_costs_nothing() {
     kafka.create_topic("restarted", 2);
     kafka.create_topic("restarted-out", 1);
     kafka.produce("restarted", 2, numbers(0..1000));
-    let source = join(&settings(&kafka, "restarted"), &Positions::new(), &following()).unwrap();
+    let settings = config::KafkaSource {
+        properties: BTreeMap::from([("session.timeout.ms".to_owned(), "45000".to_owned())]),
+        ..settings(&kafka, "restarted")
+    };
+    let source = join(&settings, &Positions::new(), &following()).unwrap();
     let mut readers = source.readers(2).unwrap();
     let mut blocks = read_some(&mut readers, 300);
     let mut writer = writer(&kafka, "restarted-out", None);

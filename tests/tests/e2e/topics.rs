@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use arrow::array::AsArray;
 use arrow::datatypes::Int64Type;
-use millstream_tests::host::{Host, PATIENCE, millstream, succeed, text};
+use millstream_tests::host::{Host, PATIENCE, fail, millstream, succeed, text};
 use millstream_tests::kafka::{Kafka, KeyAndValue};
 use millstream_tests::lake::batches;
 use tempfile::TempDir;
@@ -94,7 +94,7 @@ kafka = {{ brokers = "{brokers}", topic = "{name}-rejects" }}
     }
 }
 
-fn topic_ids(kafka: &Kafka, topic: &str) -> Vec<i64> {
+pub(crate) fn topic_ids(kafka: &Kafka, topic: &str) -> Vec<i64> {
     let id = |(key, value): &KeyAndValue| {
         let row: serde_json::Value = serde_json::from_slice(value.as_ref().unwrap()).unwrap();
         let id = row["id"].as_i64().unwrap();
@@ -104,7 +104,7 @@ fn topic_ids(kafka: &Kafka, topic: &str) -> Vec<i64> {
     kafka.read_all(topic).iter().map(id).collect()
 }
 
-fn lake_ids(lake: &Path) -> Vec<i64> {
+pub(crate) fn lake_ids(lake: &Path) -> Vec<i64> {
     let mut ids = Vec::new();
     for batch in batches(lake) {
         ids.extend(batch["id"].as_primitive::<Int64Type>().values());
@@ -113,7 +113,7 @@ fn lake_ids(lake: &Path) -> Vec<i64> {
 }
 
 /// The ids, ascending.
-fn each_once(ids: Vec<i64>) -> Vec<i64> {
+pub(crate) fn each_once(ids: Vec<i64>) -> Vec<i64> {
     let mut times = BTreeMap::<i64, u32>::new();
     ids.into_iter().for_each(|id| *times.entry(id).or_default() += 1);
     let often: Vec<_> = times.iter().filter(|(_, times)| **times > 1).take(5).collect();
@@ -202,7 +202,10 @@ fn a_copied_data_folder_is_noticed_and_doubles_nothing() {
     for file in ["host.json", "commit.log"] {
         fs::copy(folder.path().join("one").join(file), folder.path().join("two").join(file)).unwrap();
     }
-    let mut hosts = [Host::start(&mut run("one", "--follow")), Host::start(&mut run("two", "--follow"))];
+    let refused = fail(&mut run("two", "--follow"));
+    assert!(refused.contains("a copy of host") && refused.contains("--moved"), "{refused}");
+    // Somebody says what is not so: then the transactions tell.
+    let mut hosts = [Host::start(&mut run("one", "--follow")), Host::start(run("two", "--follow").arg("--moved"))];
     let until = Instant::now() + PATIENCE;
     let gave_up = loop {
         assert!(Instant::now() < until, "neither host noticed the other one");

@@ -78,7 +78,7 @@ impl KafkaWriter {
         };
         let (producer, most_value_bytes) = match &transactions {
             Some(transactions) => transactions.producer(),
-            None => producer(&owner, settings, None)?,
+            None => producer(&owner, &brokers, &settings.properties, None)?,
         };
         let delivered = Arc::default();
         let topic = settings.topic.value.clone();

@@ -1,5 +1,6 @@
 //! Producers: of one output of one worker, or of all outputs of a host together in its transactions.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -9,7 +10,6 @@ use rdkafka::message::DeliveryResult;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer, ProducerContext};
 use rdkafka::types::RDKafkaErrorCode;
 
-use crate::config::KafkaOutput;
 use crate::error::{Error, Result};
 use crate::source::kafka::client::{ClientLog, Context, Fixed, configure, not_created};
 
@@ -128,10 +128,11 @@ pub(crate) struct Transactional {
 /// A producer, and the longest value that it takes. `owner` names it in errors.
 pub(crate) fn producer(
     owner: &str,
-    settings: &KafkaOutput,
+    brokers: &str,
+    properties: &BTreeMap<String, String>,
     transactional: Option<&Transactional>,
 ) -> Result<(Arc<BaseProducer<Context>>, usize)> {
-    let mut config = configure(owner, &settings.brokers.value, &settings.properties, DEFAULTS, FIXED)?;
+    let mut config = configure(owner, brokers, properties, DEFAULTS, FIXED)?;
     if let Some(Transactional { id, timeout }) = transactional {
         config.set("transactional.id", id);
         if config.get("transaction.timeout.ms").is_none() {

@@ -82,6 +82,11 @@ impl Client {
         self.post(&path(stage, "unpin")?, &())
     }
 
+    /// Lets the host finish its epoch and end.
+    pub fn drain(&self) -> Result<()> {
+        self.post("/v1/drain", &())
+    }
+
     /// Rows in front of a stage, as the text of a case.
     pub fn capture(&self, stage: &str, request: &CaptureRequest) -> Result<Vec<u8>> {
         self.ask("POST", &path(stage, "capture")?, body(request)?)

@@ -39,6 +39,7 @@ pub(super) fn router(pipeline: &str, asking: Sender<Question>) -> Router {
     Router::new()
         .route("/v1/stages", get(list))
         .route("/v1/history", get(history))
+        .route("/v1/drain", post(drain))
         .route("/v1/stages/{stage}/history", get(stage_history))
         .route("/v1/stages/{stage}/diff", get(diff))
         .route("/v1/stages/{stage}/propose", post(propose).layer(DefaultBodyLimit::max(PROPOSAL_MAX_BYTES)))
@@ -119,6 +120,13 @@ async fn nothing_here(request: axum::extract::Request) -> Answered {
 async fn list(State(host): State<Host>) -> Answered {
     match host.ask(Ask::List, ANSWER_TIMEOUT).await? {
         Answer::Stages(stages) => json(&stages),
+        _ => Err(another_answer()),
+    }
+}
+
+async fn drain(State(host): State<Host>) -> Answered {
+    match host.ask(Ask::Drain, ANSWER_TIMEOUT).await? {
+        Answer::Draining => json(&()),
         _ => Err(another_answer()),
     }
 }

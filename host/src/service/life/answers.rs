@@ -15,6 +15,7 @@ use crate::digest::digest;
 use crate::dimension::Dimension;
 use crate::error::{Error, ErrorKind, Result};
 use crate::service::assembly::lakes;
+use crate::service::coordinator::Request;
 use crate::service::logic::{Version, plugin_stage, plugin_stages};
 
 impl Changes {
@@ -37,6 +38,7 @@ impl Changes {
                 }
                 Err(error) => Err(error),
             },
+            Ask::Drain => self.drain(),
             Ask::List => Ok(Answer::Stages(self.stages())),
             Ask::History { stage } => {
                 self.known(stage.as_deref()).map(|()| Answer::History(self.assembly.history.entries(stage.as_deref())))
@@ -50,6 +52,13 @@ impl Changes {
         };
         // Whoever asked may have gone.
         let _ = reply.send(answer);
+    }
+
+    fn drain(&self) -> Result<Answer> {
+        let over = |_| Error::new(ErrorKind::Unavailable, "the run went back to its last commit, or ended").help("ask again");
+        self.requests.send(Request::Stop).map_err(over)?;
+        tracing::info!("drained: this epoch is finished, then the host ends");
+        Ok(Answer::Draining)
     }
 
     fn stages(&self) -> Vec<StageState> {

@@ -28,7 +28,7 @@ use super::Question;
 /// What runs, and what may.
 pub struct Changes {
     pub(super) assembly: Arc<Assembly>,
-    requests: Sender<Request>,
+    pub(super) requests: Sender<Request>,
     pub(super) plan: Arc<Plan>,
     pub(super) live: Logic,
     /// By stage what is compiled and does not run.

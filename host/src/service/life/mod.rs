@@ -96,6 +96,8 @@ pub enum Ask {
         /// The stage.
         stage: String,
     },
+    /// Finish the epoch and end.
+    Drain,
     /// Take rows in front of a stage.
     Capture {
         /// The stage.
@@ -130,6 +132,8 @@ pub enum Answer {
     Diff(Box<Candidate>),
     /// To `Rollback`.
     Rollback(RolledBack),
+    /// To `Drain`: it will.
+    Draining,
     /// To `Capture`.
     Rows(Captured),
 }

@@ -1,12 +1,15 @@
-//! A Kafka topic as a source: one host a group, the partitions divided among the workers.
+//! A Kafka topic as a source: the group deals its partitions out to hosts, a host divides its own among its workers.
 //!
 //! The promise: each record that a read_committed reader sees is handed out exactly once in committed work. It holds
 //! because
-//! - a partition is read from the position of our own commit record on; only where there is none from the group's offset,
-//!   and only where the group has none from `start`. So what counts is what was committed, not what was fetched;
+//! - where the host's transactions hold the group's offsets, a partition is read from the group's offset on, whoever
+//!   committed it; where the commit records of the hosts say another one, somebody else has moved it, and the host refuses
+//!   until it is told what counts (`From`). A source on other brokers is read by one host alone, from the position of
+//!   its own record on. Only where nobody knows a position does `start` count. So what counts is what was committed, not
+//!   what was fetched;
 //! - offsets go up within a partition and librdkafka never hands one out twice (a block drops what lies before its
 //!   partition's position all the same);
-//! - nobody else reads for the group: see `member`;
+//! - nobody else reads what the group has dealt out to this host: see `member`;
 //! - an offset that is not in the topic any more is an error, never a silent jump (`auto.offset.reset=error`).
 //!
 //! What becomes of what:
@@ -14,8 +17,7 @@
 //!   that follows may call `join` again. *Brokers away later*: logged once, readers are idle until they answer.
 //! - *Aborted transactions and markers* leave gaps between offsets; see `Position::merge`. A run until caught up ends at
 //!   the last stable offset of its start.
-//! - *New partitions* make `check_membership` fail with kind `Unavailable`: join again, and they are read from their first
-//!   record on, whatever `start` says. librdkafka looks for them every five minutes.
+//! - *New partitions* are dealt out by the group like others, and read from their first record on, whatever `start` says.
 //! - *`start = "latest"`* is made fast at the first join by committing the offsets it stands for.
 
 pub(crate) mod client;
@@ -24,29 +26,80 @@ mod queue;
 mod reader;
 mod topic;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use crossbeam_channel::{Receiver, Sender, bounded};
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 
 use crate::commit::GroupOffsets;
 use crate::config;
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
+use crate::record::Partition;
 
 use super::Positions;
 use client::{Context, Fixed};
-use member::Member;
+pub use member::Member;
+use member::Share;
 pub use reader::{KafkaReader, Wanted};
-use topic::{Start, Topic};
+use topic::{Known, Start, Topic};
+
+/// The host's places in its sources' groups: they outlive a run, so that a run that begins again need not join again.
+pub struct Members {
+    /// By source.
+    members: Mutex<BTreeMap<String, Arc<Member>>>,
+    moved: Sender<()>,
+    /// Says when partitions came or are wanted back.
+    pub is_moved: Receiver<()>,
+}
+
+impl Default for Members {
+    fn default() -> Self {
+        let (moved, is_moved) = bounded(1);
+        Self { members: Mutex::default(), moved, is_moved }
+    }
+}
+
+impl Members {
+    /// Whether a group took partitions without asking since this was asked last.
+    pub fn were_lost(&self) -> bool {
+        let members = self.members.lock().unwrap_or_else(PoisonError::into_inner);
+        members.values().fold(false, |were, member| member.was_lost() || were)
+    }
+}
+
+/// What counts where the group's offset is not the one of the hosts' commit records.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum From {
+    /// The group's offsets: somebody moved them on purpose.
+    Group,
+    /// The commit records: the lake goes on where it ended.
+    Commit,
+}
+
+/// Whose the topic is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reads {
+    /// Nobody's: only look (`infer`, `preview`): no group is joined, nothing is committed, and reading starts where `start`
+    /// says.
+    Looking,
+    /// The group's offsets follow the commits of this host, which alone may read.
+    Alone,
+    /// The group's offsets are committed with the hosts' transactions, and partitions are dealt out to several hosts.
+    Sharing(Option<From>),
+}
 
 /// How a run takes part in a topic.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct JoinOptions<'a> {
-    /// The host's id, stable over restarts: its name in the group. None: only look (`infer`, `preview`): no group is joined,
-    /// nothing is committed, and reading starts where `start` says.
-    pub host: Option<&'a str>,
+    /// The host's id, stable over restarts: its name in the group.
+    pub host: &'a str,
+    /// Its places in groups.
+    pub members: &'a Members,
+    /// Whose the topic is.
+    pub reads: Reads,
     /// Read to the end that the topic has now.
     pub until_caught_up: bool,
     /// What is copied of each record besides its value.
@@ -69,11 +122,14 @@ pub struct KafkaSource {
     timeout: Duration,
     wanted: Wanted,
     until_caught_up: bool,
+    /// All of the topic's.
     partitions: Vec<i32>,
     starts: Mutex<Vec<Start>>,
     /// In no group: asks for metadata and offsets.
     client: BaseConsumer<Context>,
-    member: Option<Member>,
+    reads: Reads,
+    /// The place in the group, and what it was given.
+    held: Option<(Arc<Member>, Share)>,
 }
 
 /// Defaults that a pipeline file may change. Small queues and a short backoff are what makes librdkafka fast.
@@ -93,11 +149,11 @@ const QUEUED_MESSAGES: usize = 100_000;
 const FIXED: &[Fixed] = &[
     Fixed { name: "group.id", value: None, reason: "`group` names it" },
     Fixed { name: "group.instance.id", value: None, reason: "it is the host's id" },
-    Fixed { name: "group.protocol", value: Some("classic"), reason: "a second member is noticed by its rebalances" },
+    Fixed { name: "group.protocol", value: Some("classic"), reason: "partitions are given away at the end of an epoch" },
     Fixed {
         name: "partition.assignment.strategy",
-        value: Some("range"),
-        reason: "a second member is noticed by the partitions that it is given",
+        value: Some("cooperative-sticky"),
+        reason: "partitions are given away at the end of an epoch, and no others",
     },
     Fixed { name: "enable.auto.commit", value: Some("false"), reason: "offsets are committed with the epoch" },
     Fixed { name: "auto.commit.enable", value: None, reason: "offsets are committed with the epoch" },
@@ -116,14 +172,8 @@ const FIXED: &[Fixed] = &[
 ];
 
 impl KafkaSource {
-    /// Joins the group, checks that it is ours alone and finds where to read from. `committed` is our own commit record (of
-    /// which only this source's positions count).
-    pub fn join(
-        name: &str,
-        settings: &config::KafkaSource,
-        committed: &Positions,
-        options: &JoinOptions<'_>,
-    ) -> Result<Self> {
+    /// Joins the group, and takes what it deals out. `start_at` has to follow.
+    pub fn join(name: &str, settings: &config::KafkaSource, options: &JoinOptions<'_>) -> Result<Self> {
         let owner = format!("source {name:?}");
         let config = client::configure(&owner, &settings.brokers.value, &settings.properties, DEFAULTS, FIXED)?;
         let client = client::reader(&config, &owner)?;
@@ -137,66 +187,137 @@ impl KafkaSource {
             timeout: options.timeout,
             wanted: options.wanted,
             until_caught_up: options.until_caught_up,
-            partitions,
+            partitions: Vec::new(),
             starts: Mutex::default(),
             client,
-            member: None,
+            reads: options.reads,
+            held: None,
             name,
         };
-        if let Some(host) = options.host {
-            source.member = Some(source.join_group(host, &owner)?);
+        match options.reads {
+            Reads::Looking => {}
+            Reads::Alone | Reads::Sharing(_) => source.held = Some(source.hold(options, &owner, &partitions)?),
         }
-        source.rewind(committed)?;
-        source.fix_latest()?;
+        source.partitions = partitions;
         Ok(source)
     }
 
-    fn join_group(&self, host: &str, owner: &str) -> Result<Member> {
-        let mut config = self.config.clone();
-        config.set("group.id", &self.settings.group.value);
-        let own = format!("{host}-");
-        let others = self.group_members().iter().any(|member| !member.starts_with(&own));
-        let instance = (!others).then_some(host);
-        let mut member = Member::new(&config, owner, &self.topic, &self.partitions, instance)?;
-        member.join(self.timeout)?;
-        // A topic with one partition is dealt out whole, whoever gets it: so the members are counted as well.
-        if self.group_members().len() > 1 {
-            return Err(member.second_member());
-        }
-        Ok(member)
+    /// Its name in the pipeline.
+    pub fn name(&self) -> &str {
+        &self.name
     }
 
-    /// The ids of the group's members; none when they cannot be asked for.
-    fn group_members(&self) -> Vec<String> {
+    /// The group.
+    pub fn group(&self) -> &str {
+        &self.settings.group.value
+    }
+
+    /// Takes what the group deals out; joins it first, if this is the process's first run.
+    fn hold(&self, options: &JoinOptions<'_>, owner: &str, partitions: &[i32]) -> Result<(Arc<Member>, Share)> {
+        let mut members = options.members.members.lock().unwrap_or_else(PoisonError::into_inner);
+        let member = match members.get(&*self.name) {
+            Some(member) => Arc::clone(member),
+            None => {
+                if self.reads == Reads::Alone {
+                    self.await_others_gone(options.host)?;
+                }
+                let mut config = self.config.clone();
+                config.set("group.id", &self.settings.group.value);
+                let moved = options.members.moved.clone();
+                let member = Arc::new(Member::join(&config, owner, &self.topic, options.host, moved)?);
+                members.insert(self.name.to_string(), Arc::clone(&member));
+                member
+            }
+        };
+        let share = member.hold(self.timeout)?;
+        let has_all = partitions.iter().all(|partition| share.partitions.contains(partition));
+        if self.reads == Reads::Alone && !has_all {
+            member.leave(|| self.is_gone(options.host));
+            members.remove(&*self.name);
+            return Err(self.second_member());
+        }
+        Ok((member, share))
+    }
+
+    /// A host that reads alone joins when nobody else is there: so it disturbs nobody.
+    fn await_others_gone(&self, host: &str) -> Result<()> {
+        let deadline = Instant::now() + self.timeout;
+        // One that was killed is gone at the end of its session.
+        while self.group_hosts()?.iter().any(|other| other != host) {
+            if Instant::now() >= deadline {
+                return Err(self.second_member());
+            }
+            self.client.poll(Duration::from_millis(100));
+        }
+        Ok(())
+    }
+
+    fn second_member(&self) -> Error {
+        let (topic, group) = (&self.topic, &self.settings.group.value);
+        Error::new(
+            ErrorKind::Config,
+            format!("source {:?}: another member reads topic {topic:?} in group {group:?}", self.name),
+        )
+        .help("its offsets are in no transaction, so one host reads it alone: stop the other one (`kafka-consumer-groups.sh --describe --members` names it), or give this pipeline a group of its own")
+    }
+
+    /// The hosts in the source's group.
+    pub fn group_hosts(&self) -> Result<BTreeSet<String>> {
         let group = &self.settings.group.value;
-        match self.client.fetch_group_list(Some(group), Duration::from_secs(5)) {
-            Ok(list) => {
-                let members = list.groups().iter().flat_map(|group| group.members());
-                members.map(|member| member.id().to_owned()).collect()
-            }
-            Err(error) => {
-                tracing::debug!(source = %self.name, group, %error, "the group's members cannot be listed");
-                Vec::new()
+        let deadline = Instant::now() + self.timeout;
+        loop {
+            match self.client.fetch_group_list(Some(group), Duration::from_secs(5)) {
+                Ok(list) => {
+                    let members = list.groups().iter().flat_map(|group| group.members());
+                    return Ok(members.map(|member| host_of(member.id()).to_owned()).collect());
+                }
+                // A refusal comes at once, and may be of a coordinator that is about to change: this is the pause.
+                Err(_) if Instant::now() < deadline => drop(self.client.poll(Duration::from_millis(100))),
+                Err(error) => {
+                    let what = format!("source {:?}: the members of group {group:?} cannot be listed", self.name);
+                    return Err(Error::new(ErrorKind::Unavailable, what)
+                        .caused_by(error)
+                        .help("may the user of `properties_file` DESCRIBE the group?"));
+                }
             }
         }
     }
 
-    /// Takes the source back to a commit: the readers made from now on start there.
-    pub fn rewind(&self, committed: &Positions) -> Result<()> {
+    fn is_gone(&self, host: &str) -> bool {
+        self.group_hosts().is_ok_and(|hosts| !hosts.contains(host))
+    }
+
+    /// Leaves the group, if others are there who can go on at once with what this host read.
+    pub fn leave(&self, host: &str) {
+        if let Some((member, _)) = &self.held
+            && self.group_hosts().is_ok_and(|hosts| hosts.iter().any(|other| other != host))
+        {
+            member.leave(|| self.is_gone(host));
+        }
+    }
+
+    /// Finds where the partitions of this run are read from: the readers made from now on start there. `committed`: what
+    /// commit records say (of which only this source's positions count), those of all hosts for a shared source, else the
+    /// own one.
+    pub fn start_at(&self, committed: &Positions) -> Result<()> {
         let committed: BTreeMap<i32, i64> = self.offsets(committed).collect();
-        let group = match &self.member {
-            Some(member) => topic::known_offsets(&member.committed(self.timeout)?),
-            None => BTreeMap::new(),
+        let (partitions, group) = match &self.held {
+            Some((member, share)) => {
+                let group = topic::known_offsets(&member.committed(&share.partitions, self.timeout)?);
+                (share.partitions.iter().copied().collect(), group)
+            }
+            None => (self.partitions.clone(), BTreeMap::new()),
         };
         let topic = Topic { source: &self.name, settings: &self.settings, client: &self.client, timeout: self.timeout };
-        let starts = topic.starts(&self.partitions, &committed, &group, self.until_caught_up)?;
+        let known = Known { committed, group, reads: self.reads };
+        let starts = topic.starts(&partitions, &known, self.until_caught_up)?;
         *self.starts.lock().unwrap_or_else(PoisonError::into_inner) = starts;
-        Ok(())
+        self.fix_latest()
     }
 
     /// Makes `latest` mean the end at the first start, also for a run that stops before it read anything.
     fn fix_latest(&self) -> Result<()> {
-        let Some(member) = &self.member else { return Ok(()) };
+        let Some((member, _)) = &self.held else { return Ok(()) };
         if self.settings.start != config::Start::Latest {
             return Ok(());
         }
@@ -204,9 +325,11 @@ impl KafkaSource {
         member.commit(starts.iter().filter(|start| start.is_new).map(|start| (start.partition, start.offset)))
     }
 
-    /// The number of the topic's partitions: more workers than that have nothing to read.
-    pub fn partitions(&self) -> usize {
-        self.partitions.len()
+    /// The partitions of this run and where each is read from.
+    pub fn starts(&self) -> Vec<(Partition, i64)> {
+        let starts = self.starts.lock().unwrap_or_else(PoisonError::into_inner);
+        let named = |start: &Start| Partition { source: self.name.clone(), key: start.partition.to_string().into() };
+        starts.iter().map(|start| (named(start), start.offset)).collect()
     }
 
     /// One reader a worker, each with its own client and its share of the partitions. Readers made before must be dropped.
@@ -232,30 +355,42 @@ impl KafkaSource {
         KafkaReader::start(&self.name, &self.topic, client, share, self.wanted, self.until_caught_up)
     }
 
-    /// Fails when the group is not ours alone any more, or the topic has new partitions. To be called every epoch, before
-    /// its commit.
+    /// Whether partitions came or are wanted back since this run began: it should end its epoch and begin again.
+    pub fn is_moved(&self) -> bool {
+        self.held.as_ref().is_some_and(|(member, share)| member.is_moved(share))
+    }
+
+    /// Whether partitions of this run were taken without asking.
+    pub fn is_lost(&self) -> bool {
+        self.held.as_ref().is_some_and(|(member, share)| member.is_lost(share))
+    }
+
+    /// Fails when the group refuses this host, or took partitions of this run without asking. To be called every epoch,
+    /// before its commit.
     pub fn check_membership(&self) -> Result<()> {
-        match &self.member {
-            Some(member) => member.check(|| Some(self.group_members().len()).filter(|members| *members > 0)),
-            None => Ok(()),
-        }
+        self.held.as_ref().map_or(Ok(()), |(member, share)| member.check(share))
     }
 
     /// Commits the group's offsets, after the epoch's commit and publication. Our own commit record is the truth: when this
     /// fails with kind `Unavailable`, nothing is lost, and the next epoch's call makes up for it.
     pub fn commit_offsets(&self, positions: &Positions) -> Result<()> {
-        self.member.as_ref().map_or(Ok(()), |member| member.commit(self.offsets(positions)))
+        self.held.as_ref().map_or(Ok(()), |(member, _)| member.commit(self.offsets(positions)))
     }
 
-    /// The group's offsets for a transaction on these brokers; none when the topic is on others.
-    pub fn group_offsets(&self, brokers: &str, positions: &Positions) -> Result<Option<GroupOffsets>> {
-        let member = self.member.as_ref().filter(|_| self.is_at(brokers));
-        member.map_or(Ok(None), |member| member.group_offsets(self.offsets(positions)))
+    /// The group's offsets for a transaction; none when they are in no transaction.
+    pub fn group_offsets(&self, positions: &Positions) -> Result<Option<GroupOffsets>> {
+        match (&self.held, self.reads) {
+            (Some((member, share)), Reads::Sharing(_)) => {
+                let of_share = |(partition, _): &(i32, i64)| share.partitions.contains(partition);
+                member.group_offsets(share, self.offsets(positions).filter(of_share))
+            }
+            _ => Ok(None),
+        }
     }
 
-    /// Whether the topic is on these brokers.
-    pub fn is_at(&self, brokers: &str) -> bool {
-        self.settings.brokers.value == brokers
+    /// Whether the group's offsets follow the commits, in no transaction.
+    pub fn is_alone(&self) -> bool {
+        self.reads == Reads::Alone
     }
 
     /// Where each of its partitions goes on.
@@ -264,6 +399,22 @@ impl KafkaSource {
         own.filter_map(|(partition, position)| Some((partition.key.parse().ok()?, position.ranges.end()?)))
     }
 }
+
+/// The run is over: the group may take its partitions back.
+impl Drop for KafkaSource {
+    fn drop(&mut self) {
+        if let Some((member, _)) = &self.held {
+            member.release();
+        }
+    }
+}
+
+/// The host in a member's id: brokers make a static member's id of its instance's name, which is the host's id, and a uuid.
+fn host_of(member: &str) -> &str {
+    member.len().checked_sub(UUID_AND_DASH).and_then(|end| member.get(..end)).unwrap_or(member)
+}
+
+const UUID_AND_DASH: usize = 37;
 
 fn set_default(config: &mut ClientConfig, name: &str, value: usize) {
     if config.get(name).is_none() {

@@ -13,6 +13,7 @@ use crate::config;
 use crate::error::{Error, ErrorKind, Result};
 
 use super::client::{Context, away};
+use super::{From, Reads};
 
 /// How long one request may take; then it is made again until the whole time is over.
 const REQUEST: Duration = Duration::from_secs(5);
@@ -27,6 +28,27 @@ pub(super) struct Start {
     pub end: Option<i64>,
     /// Whether nobody had a position, so that `start` of the pipeline file decided.
     pub is_new: bool,
+}
+
+/// What is known of where partitions are read from.
+pub(super) struct Known {
+    /// By the commit records.
+    pub committed: BTreeMap<i32, i64>,
+    /// By the group.
+    pub group: BTreeMap<i32, i64>,
+    /// Which of them counts.
+    pub reads: Reads,
+}
+
+impl Known {
+    /// Where to go on.
+    fn position(&self, partition: i32) -> Option<i64> {
+        let (group, committed) = (self.group.get(&partition), self.committed.get(&partition));
+        match self.reads {
+            Reads::Sharing(None | Some(From::Group)) => group.or(committed).copied(),
+            Reads::Sharing(Some(From::Commit)) | Reads::Alone | Reads::Looking => committed.or(group).copied(),
+        }
+    }
 }
 
 /// The topic of a source, asked through a client that is in no group.
@@ -101,25 +123,20 @@ impl Topic<'_> {
         self.retry(|client| client.fetch_watermarks(self.name(), partition, REQUEST).ok())
     }
 
-    /// Where each partition starts. `committed`: our own commit record; `group`: the group's offsets.
-    pub fn starts(
-        &self,
-        partitions: &[i32],
-        committed: &BTreeMap<i32, i64>,
-        group: &BTreeMap<i32, i64>,
-        until_caught_up: bool,
-    ) -> Result<Vec<Start>> {
-        let some_known = partitions.iter().any(|number| committed.contains_key(number) || group.contains_key(number));
+    /// Where each partition starts.
+    pub fn starts(&self, partitions: &[i32], known: &Known, until_caught_up: bool) -> Result<Vec<Start>> {
+        self.check_moved(partitions, known)?;
+        let some_known = partitions.iter().any(|&number| known.position(number).is_some());
         let mut starts = Vec::with_capacity(partitions.len());
         for &partition in partitions {
             let (first, end) = self.bounds(partition)?;
-            let known = committed.get(&partition).or_else(|| group.get(&partition)).copied();
-            let offset = match known {
+            let position = known.position(partition);
+            let offset = match position {
                 Some(offset) if offset < first => {
                     let text = format!("the topic starts at {first} now");
                     return Err(out_of_range(self.source, self.name(), partition, offset, &text));
                 }
-                Some(offset) if committed.contains_key(&partition) && offset > end => {
+                Some(offset) if known.committed.get(&partition) == Some(&offset) && offset > end => {
                     let text = format!("the topic ends at {end}");
                     return Err(out_of_range(self.source, self.name(), partition, offset, &text));
                 }
@@ -132,9 +149,31 @@ impl Topic<'_> {
                 },
             };
             let end = until_caught_up.then_some(end);
-            starts.push(Start { partition, offset, end, is_new: known.is_none() });
+            starts.push(Start { partition, offset, end, is_new: position.is_none() });
         }
         Ok(starts)
+    }
+
+    /// Refuses when somebody else moved the group's offsets, and nobody said what counts.
+    fn check_moved(&self, partitions: &[i32], known: &Known) -> Result<()> {
+        let moved = partitions.iter().filter_map(|partition| {
+            let (group, committed) = (known.group.get(partition)?, known.committed.get(partition)?);
+            (group != committed).then(|| format!("partition {partition}: the group {group}, the commits {committed}"))
+        });
+        let moved: Vec<String> = moved.collect();
+        if moved.is_empty() || known.reads != Reads::Sharing(None) {
+            return Ok(());
+        }
+        let (source, topic, group) = (self.source, self.name(), &self.settings.group.value);
+        let what = format!(
+            "source {source:?}: the offsets of group {group:?} for topic {topic:?} are not those that were committed with \
+             the rows: {}",
+            moved.join("; ")
+        );
+        Err(Error::new(ErrorKind::Config, what).help(
+            "somebody moved them. `run --from group` reads from the group's offsets on (rows may be missing or come twice), \
+             `run --from commit` goes on where the lake ended",
+        ))
     }
 
     /// Repeats a request until it is answered or the time is over.
