@@ -16,10 +16,10 @@ mod examples;
 mod explain;
 #[path = "e2e/generate.rs"]
 mod generate;
-#[path = "e2e/hosts.rs"]
-mod hosts;
 #[path = "e2e/hostile.rs"]
 mod hostile;
+#[path = "e2e/hosts.rs"]
+mod hosts;
 #[path = "e2e/hot_swap.rs"]
 mod hot_swap;
 #[path = "e2e/languages.rs"]
@@ -28,6 +28,8 @@ mod languages;
 mod ready_made;
 #[path = "e2e/recovery.rs"]
 mod recovery;
+#[path = "e2e/rewind.rs"]
+mod rewind;
 #[path = "e2e/sources.rs"]
 mod sources;
 #[path = "e2e/topic_writer.rs"]

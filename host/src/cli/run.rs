@@ -10,8 +10,8 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use super::{Failure, PipelineArgs};
 use crate::commit::Step;
 use crate::error::{Error, ErrorKind};
-use crate::source::kafka::From;
 use crate::service::{self, Mode, RunSettings};
+use crate::source::kafka::From;
 
 /// Run a pipeline. SIGTERM or Ctrl-C finishes the epoch, closes every file and ends; a second one ends at once, and the
 /// next start goes on from the last commit.
@@ -43,7 +43,7 @@ pub(super) struct Run {
     kill_at: Option<(Step, u64)>,
 }
 
-fn parse_kill_at(text: &str) -> Result<(Step, u64), String> {
+pub(super) fn parse_kill_at(text: &str) -> Result<(Step, u64), String> {
     let (name, epoch) = text.split_once(':').ok_or("it has the form STEP:EPOCH")?;
     let step = Step::ALL.into_iter().find(|step| step.name() == name);
     let step = step.ok_or_else(|| format!("`{name}` is no step: {}", Step::ALL.map(Step::name).join(", ")))?;

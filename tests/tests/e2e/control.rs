@@ -105,6 +105,8 @@ fn a_candidate_is_held_compared_accepted_and_taken_back() {
     );
     assert!(back.contains("epochs made by") && back.contains("files with its rows:"), "{back}");
     assert!(back.contains("read these records again:") && back.contains("rows.jsonl"), "{back}");
+    let command = format!("  millstream rewind {} --replace --to-offset rows/", run.pipeline.display());
+    assert!(back.contains(&command), "{back}");
     host.wait_for("swap: in place");
     run.add(&mut host, 5);
     host.finish();

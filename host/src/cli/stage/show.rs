@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Result, Write};
 use std::path::Path;
 
+use super::place::quoted;
 use crate::cli::columns::write_columns;
 use crate::digest::short;
 use crate::output::Explained;
@@ -173,7 +174,7 @@ fn examples(out: &mut dyn Write, examples: &[Example]) -> Result<()> {
 }
 
 /// What a rollback did, and where the rows are that the version before made.
-pub(super) fn rolled_back(out: &mut dyn Write, stage: &str, back: &RolledBack) -> Result<()> {
+pub(super) fn rolled_back(out: &mut dyn Write, stage: &str, back: &RolledBack, rewind: &str) -> Result<()> {
     let RolledBack { from, to, epochs, files } = back;
     writeln!(out, "stage {stage}: {to} takes over at the end of this epoch, in the place of {from}")?;
     let spans = epochs.iter().map(|(first, last)| match last {
@@ -198,7 +199,7 @@ pub(super) fn rolled_back(out: &mut dyn Write, stage: &str, back: &RolledBack) -
         writeln!(out, "  and {} more; --json has them all", files.len() - SHOWN_FILES)?;
     }
     let records = records_of(files);
-    if records.is_empty() { Ok(()) } else { write_records(out, &records) }
+    if records.is_empty() { Ok(()) } else { write_records(out, &records, rewind) }
 }
 
 /// By source and partition the offsets of the records in files, from their footers.
@@ -213,13 +214,22 @@ fn records_of(files: &[String]) -> BTreeMap<(String, String), (i64, i64)> {
     records
 }
 
-fn write_records(out: &mut dyn Write, records: &BTreeMap<(String, String), (i64, i64)>) -> Result<()> {
+fn write_records(out: &mut dyn Write, records: &BTreeMap<(String, String), (i64, i64)>, rewind: &str) -> Result<()> {
     let row = |((source, partition), (first, end)): (&(String, String), &(i64, i64))| {
         vec![source.clone(), partition.clone(), first.to_string(), end.saturating_sub(1).to_string()]
     };
     let rows: Vec<Vec<String>> = records.iter().map(row).collect();
     writeln!(out, "\nthey stay as they are; to replace them, read these records again:")?;
-    write_columns(out, &["source", "partition", "first offset", "last offset"], &rows)
+    write_columns(out, &["source", "partition", "first offset", "last offset"], &rows)?;
+    let point = |((source, partition), (first, _)): (&(String, String), &(i64, i64))| {
+        format!(" --to-offset {}", quoted(&format!("{source}/{partition}={first}")))
+    };
+    let points: String = records.iter().map(point).collect();
+    writeln!(
+        out,
+        "\nthis does it once the host is stopped, and everything read since then is read again with it; without"
+    )?;
+    writeln!(out, "--yes it shows what it would do:\n  {rewind}{points}")
 }
 
 #[cfg(test)]

@@ -291,6 +291,8 @@ impl Changes {
                 }
             }
         }
+        // A rewind may have taken some away.
+        files.retain(|file| std::path::Path::new(file).exists());
         files.sort();
         files
     }

@@ -22,6 +22,7 @@
 
 pub(crate) mod client;
 mod member;
+mod outside;
 mod queue;
 mod reader;
 mod topic;
