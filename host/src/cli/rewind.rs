@@ -23,8 +23,11 @@ pub(super) struct Rewind {
     pipeline: PipelineArgs,
     /// The first offset that is read again, of a topic's partition or of a file, such as `clicks/3=1200` or
     /// `rows/rows.jsonl=0`; once for each partition.
-    #[arg(long, required = true, value_name = "SOURCE/PARTITION=OFFSET", value_parser = parse_offset)]
+    #[arg(long, required_unless_present = "to_time", value_name = "SOURCE/PARTITION=OFFSET", value_parser = parse_offset)]
     to_offset: Vec<(String, String, i64)>,
+    /// All partitions of topics from the first record on whose timestamp is this or later, such as `2013-01-31T07:00:00Z`.
+    #[arg(long, value_name = "RFC 3339")]
+    to_time: Option<jiff::Timestamp>,
     /// Replace the files of this lake: those with rows from there on are removed.
     #[arg(long = "replace", required = true)]
     _replace: bool,
@@ -51,6 +54,7 @@ impl Rewind {
     pub(super) fn run(&self) -> Result<(), Failure> {
         let settings = RewindSettings {
             to: self.to_offset.clone(),
+            to_time_ms: self.to_time.map(jiff::Timestamp::as_millisecond),
             yes: self.yes,
             topics_again: self.topics_again,
             kill_at: self.kill_at,

@@ -23,6 +23,8 @@ use crate::source::{Position, Positions};
 pub struct RewindSettings {
     /// By source and partition the first offset that is read again.
     pub to: Vec<(String, String, i64)>,
+    /// All partitions of topics from the first record of this time on, in ms since 1970-01-01 UTC.
+    pub to_time_ms: Option<i64>,
     /// Do it, and do not only say what would be done.
     pub yes: bool,
     /// Rows that go to topics may come there again.
@@ -70,10 +72,13 @@ fn go_back(
     if !tokens.is_empty() {
         epochs.commit(&stamp, &Positions::new(), tokens, Counts::default())?;
     }
-    let topics = shared_topics(assembly)?;
-    let known = known_positions(epochs, transactions, &topics)?;
+    let (topics, shared): (Vec<KafkaSource>, Vec<KafkaSource>) = (topics(assembly)?, shared_topics(assembly)?);
+    let known = known_positions(epochs, transactions, &shared)?;
     let files = files(assembly)?;
-    let wanted = wanted(assembly, settings, &known, &files)?;
+    let mut wanted = wanted(assembly, settings, &known, &files)?;
+    if let Some(time_ms) = settings.to_time_ms {
+        add_time(&mut wanted, time_ms, &known, &topics)?;
+    }
     let rewind = Rewind::of(wanted, files);
     can_be_read_again(&rewind.point, &known, &topics)?;
     let epoch = epochs.next_epoch();
@@ -86,7 +91,7 @@ fn go_back(
         transactions.set_groups(move |positions| {
             let moved = positions.iter().filter(|(partition, _)| point.contains_key(*partition));
             let moved: Positions = moved.map(|(partition, position)| (partition.clone(), position.clone())).collect();
-            topics.iter().map(|topic| topic.offsets_outside(&moved)).filter_map(Result::transpose).collect()
+            shared.iter().map(|topic| topic.offsets_outside(&moved)).filter_map(Result::transpose).collect()
         });
     }
     let removed = rewind.files.iter().map(|(output, files)| {
@@ -114,12 +119,25 @@ fn may_come_again(pipeline: &Pipeline, settings: &RewindSettings) -> Result<()> 
 /// The sources whose groups' offsets are in the transactions, when nobody reads them.
 fn shared_topics(assembly: &Assembly) -> Result<Vec<KafkaSource>> {
     let Some(cluster) = assembly.cluster().filter(|_| assembly.is_shared()) else { return Ok(Vec::new()) };
+    let mut shared = topics(assembly)?;
+    shared.retain(|topic| topic.brokers() == cluster.brokers);
+    for topic in &shared {
+        let hosts = topic.group_hosts()?;
+        if let Some(host) = hosts.iter().find(|host| **host != assembly.host.id) {
+            let what = format!("source {:?}: host {host} is in group {:?}", topic.name(), topic.group());
+            return Err(Error::new(ErrorKind::Config, what).help(
+                "stop all hosts of the group first: `millstream drain` does; a killed one is gone after its session",
+            ));
+        }
+    }
+    Ok(shared)
+}
+
+/// The sources that are topics; no group is joined.
+fn topics(assembly: &Assembly) -> Result<Vec<KafkaSource>> {
     let (mut topics, members) = (Vec::new(), Members::default());
     for source in &assembly.pipeline.sources {
         let SourceKind::Kafka(settings) = &source.kind else { continue };
-        if settings.brokers.value != cluster.brokers {
-            continue;
-        }
         let options = JoinOptions {
             host: &assembly.host.id,
             members: &members,
@@ -128,15 +146,7 @@ fn shared_topics(assembly: &Assembly) -> Result<Vec<KafkaSource>> {
             wanted: Wanted::default(),
             timeout: JoinOptions::TIMEOUT,
         };
-        let topic = KafkaSource::join(&source.name.value, settings, &options)?;
-        let hosts = topic.group_hosts()?;
-        if let Some(host) = hosts.iter().find(|host| **host != assembly.host.id) {
-            let what = format!("source {:?}: host {host} is in group {:?}", topic.name(), topic.group());
-            return Err(Error::new(ErrorKind::Config, what).help(
-                "stop all hosts of the group first: `millstream drain` does; a killed one is gone after its session",
-            ));
-        }
-        topics.push(topic);
+        topics.push(KafkaSource::join(&source.name.value, settings, &options)?);
     }
     Ok(topics)
 }
@@ -193,6 +203,25 @@ fn lake_file(pipeline: &str, output: &str, path: &Path) -> Result<Option<LakeFil
     let rows = u64::try_from(explained.rows).unwrap_or(0);
     let file = RemovedFile { path: path.to_path_buf(), rows, bytes: explained.size_bytes };
     Ok(Some(LakeFile { output: output.to_owned(), file, read }))
+}
+
+/// Adds all partitions of topics from a time on, as far as they were read.
+fn add_time(point: &mut Point, time_ms: i64, known: &Positions, topics: &[KafkaSource]) -> Result<()> {
+    for (partition, position) in known {
+        let topic = topics.iter().find(|topic| topic.name() == &*partition.source);
+        let (Some(topic), Ok(number)) = (topic, partition.key.parse()) else {
+            let what = format!("source \"{}\" is no topic, so --to-time finds no place in it", partition.source);
+            return Err(Error::new(ErrorKind::Config, what)
+                .help(format!("name an offset: --to-offset {}/{}=0", partition.source, partition.key)));
+        };
+        let offset = topic.offset_at(number, time_ms)?;
+        let read = |offset: &i64| position.ranges.end().is_some_and(|end| *offset < end);
+        if let Some(offset) = offset.filter(read) {
+            let wanted = point.entry(partition.clone()).or_insert(offset);
+            *wanted = (*wanted).min(offset);
+        }
+    }
+    Ok(())
 }
 
 /// What is taken out of the lake has to be there still where it came from.

@@ -112,6 +112,10 @@ fn mistakes_change_nothing_and_are_named() {
         "{said}"
     );
     host.finish();
+    let mut to_time = millstream();
+    to_time.arg("rewind").arg(&growing.pipeline).args(["--replace", "--to-time", "2013-01-31T07:00:00Z"]);
+    let said = fail(&mut to_time);
+    assert!(said.contains("source \"rows\" is no topic, so --to-time finds no place in it"), "{said}");
     let pipeline = fs::read_to_string(&growing.pipeline).unwrap();
     let topic = "\n[output.topic]\nkafka = { brokers = \"nowhere:9\", topic = \"t\", format = \"json\" }\n";
     fs::write(&growing.pipeline, pipeline + topic).unwrap();
@@ -138,10 +142,11 @@ fn a_topics_partition_is_read_again_from_there() {
     [0, 10, 20].into_iter().for_each(read);
     let rewind = |to: &str| {
         let mut command = millstream();
-        succeed(command.arg("rewind").arg(&pipeline).args(["--replace", "--yes", "--to-offset", to]))
+        let how = if to.contains('=') { "--to-offset" } else { "--to-time" };
+        succeed(command.arg("rewind").arg(&pipeline).args(["--replace", "--yes", how, to]))
     };
     let once = |ids: std::ops::Range<i64>| ids.map(|id| (id, 1)).collect::<BTreeMap<i64, u32>>();
-    for to in ["rows/0=7", "rows/0=0", "rows/1=3"] {
+    for to in ["rows/0=7", "rows/0=0", "rows/1=3", "2000-01-01T00:00:00Z"] {
         rewind(to);
         let left = tag::read_lake(&folder.path().join("lake"));
         assert!(left.ids.len() < 30 && left.ids.values().all(|times| *times == 1), "{to}: {:?}", left.ids);

@@ -208,6 +208,11 @@ impl KafkaSource {
         &self.name
     }
 
+    /// Its brokers, as the pipeline file has them.
+    pub fn brokers(&self) -> &str {
+        &self.settings.brokers.value
+    }
+
     /// The group.
     pub fn group(&self) -> &str {
         &self.settings.group.value

@@ -1,6 +1,7 @@
 //! A group's offsets, set by a host that stands still and is in no group.
 
 use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::KafkaError;
 use rdkafka::{Offset, TopicPartitionList};
 
 use super::KafkaSource;
@@ -15,6 +16,22 @@ impl KafkaSource {
     pub fn first_offset(&self, partition: i32) -> Result<i64> {
         let topic = Topic { source: &self.name, settings: &self.settings, client: &self.client, timeout: self.timeout };
         topic.bounds(partition).map(|(first, _)| first)
+    }
+
+    /// The first offset of a partition whose record is of `time_ms` or later; none when there is no such record.
+    pub fn offset_at(&self, partition: i32, time_ms: i64) -> Result<Option<i64>> {
+        let failed = |error: KafkaError| {
+            let what = format!("source {:?}: partition {partition} cannot be asked for a time", self.name);
+            Error::new(ErrorKind::Unavailable, what).caused_by(error)
+        };
+        let mut times = TopicPartitionList::new();
+        times.add_partition_offset(&self.topic, partition, Offset::Offset(time_ms)).map_err(failed)?;
+        let found = self.client.offsets_for_times(times, self.timeout).map_err(failed)?;
+        let offset = found.find_partition(&self.topic, partition).map(|found| found.offset());
+        Ok(match offset {
+            Some(Offset::Offset(offset)) => Some(offset),
+            _ => None,
+        })
     }
 
     /// The group's offsets for a transaction of a host that is no member of it; none where the positions have none of this
