@@ -28,9 +28,13 @@ mod languages;
 mod ready_made;
 #[path = "e2e/recovery.rs"]
 mod recovery;
+#[path = "e2e/rewind.rs"]
+mod rewind;
 #[path = "e2e/sources.rs"]
 mod sources;
 #[path = "e2e/topic_writer.rs"]
 mod topic_writer;
 #[path = "e2e/topics.rs"]
 mod topics;
+#[path = "e2e/two_at_once.rs"]
+mod two_at_once;

@@ -9,6 +9,7 @@ mod explain;
 mod infer;
 mod plugin;
 mod preview;
+mod rewind;
 mod run;
 mod stage;
 mod test;
@@ -62,6 +63,8 @@ struct Cli {
 enum Command {
     /// Run a pipeline.
     Run(run::Run),
+    /// Take out of the lake what was read from some offsets on, so that the next run reads it again.
+    Rewind(rewind::Rewind),
     /// Find every problem of a pipeline file and its plugins' contracts at once, and draw the plan.
     Check(check::Check),
     /// Propose a source's columns from real records.
@@ -166,6 +169,7 @@ pub fn main() -> ExitCode {
     start_log(&cli);
     let done = match &cli.command {
         Command::Run(command) => command.run(),
+        Command::Rewind(command) => command.run(),
         Command::Check(command) => command.run(),
         Command::Infer(command) => command.run(),
         Command::Preview(command) => command.run(),

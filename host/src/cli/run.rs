@@ -43,7 +43,7 @@ pub(super) struct Run {
     kill_at: Option<(Step, u64)>,
 }
 
-fn parse_kill_at(text: &str) -> Result<(Step, u64), String> {
+pub(super) fn parse_kill_at(text: &str) -> Result<(Step, u64), String> {
     let (name, epoch) = text.split_once(':').ok_or("it has the form STEP:EPOCH")?;
     let step = Step::ALL.into_iter().find(|step| step.name() == name);
     let step = step.ok_or_else(|| format!("`{name}` is no step: {}", Step::ALL.map(Step::name).join(", ")))?;

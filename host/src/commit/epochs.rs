@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::folder::Host;
 use super::log::{CommitLog, Last};
 use super::record::{CommitRecord, PlanStamp, RECORD_VERSION, Sharing};
+use super::rewind::Point;
 use crate::clock::Clock;
 use crate::disk::{Disk, write_whole};
 use crate::error::{Error, ErrorKind, Result};
@@ -211,6 +212,27 @@ impl Epochs {
         }
     }
 
+    /// Everything from `point` on is read again. `known`: what all hosts committed of it. The host's next record is the last
+    /// word on these partitions.
+    pub fn rewind(&mut self, point: &Point, known: &Positions) {
+        for (partition, offset) in point {
+            let mut position = known.get(partition).cloned().unwrap_or_default();
+            position.ranges.cut(*offset);
+            if position.file.is_some() && position.ranges.end().is_none() {
+                self.positions.remove(partition);
+                continue;
+            }
+            if position.file.is_none() {
+                // Also where nothing is left: the group, and other hosts' records, may say more.
+                position.ranges = position.ranges.up_to(*offset);
+            }
+            self.positions.insert(partition.clone(), position);
+            if self.sharing.groups.contains_key(&*partition.source) {
+                self.sharing.assigned.insert(partition.clone());
+            }
+        }
+    }
+
     /// Whether the last commit says what the next one will of positions and of the hosts that share the work.
     pub fn is_said(&self) -> bool {
         self.last.as_ref().is_some_and(|last| last.sharing == self.sharing && last.positions == self.positions)
@@ -324,25 +346,34 @@ impl Epochs {
             folders.extend(file.published.parent().map(Path::to_path_buf));
             folders.extend(file.staged.parent().map(Path::to_path_buf));
         }
+        for file in record.outputs.values().flat_map(|token| &token.removed) {
+            self.remove(&file.path)?;
+            folders.extend(file.path.parent().map(Path::to_path_buf));
+        }
         for folder in folders {
             disk.sync_folder(&folder).map_err(|error| storage(&folder, "cannot be synced", error))?;
         }
         Ok(moved)
     }
 
-    /// One manifest for each output that got files: the whole view of what the epoch added.
+    /// One manifest for each output that got or lost files: the whole view of what the epoch changed.
     fn write_manifests(&self, record: &CommitRecord) -> Result<()> {
-        for (output, token) in record.outputs.iter().filter(|(_, token)| !token.files.is_empty()) {
+        let has_changed = |token: &Token| !token.files.is_empty() || !token.removed.is_empty();
+        for (output, token) in record.outputs.iter().filter(|(_, token)| has_changed(token)) {
             let Some(lake) = self.settings.lakes.get(output) else { continue };
             let folder = lake.join("_manifest");
             let path = folder.join(format!("{}-{:010}.json", record.host, record.epoch));
-            let manifest = serde_json::json!({
+            let below = |path: &Path| path.strip_prefix(lake).unwrap_or(path).to_path_buf();
+            let mut manifest = serde_json::json!({
                 "host": record.host, "epoch": record.epoch, "plan": record.plan, "output": output,
                 "committed_at_ms": record.committed_at_ms,
                 "files": token.files.iter().map(|file| serde_json::json!({
-                    "path": file.published.strip_prefix(lake).unwrap_or(&file.published), "rows": file.rows, "bytes": file.bytes,
+                    "path": below(&file.published), "rows": file.rows, "bytes": file.bytes,
                 })).collect::<Vec<_>>(),
             });
+            if !token.removed.is_empty() {
+                manifest["removed"] = token.removed.iter().map(|file| serde_json::json!(below(&file.path))).collect();
+            }
             write_whole(self.settings.disk.as_ref(), &path, manifest.to_string().as_bytes())
                 .map_err(|error| storage(&path, "cannot be written", error))?;
         }

@@ -25,6 +25,7 @@ mod folder;
 mod kafka;
 mod log;
 mod record;
+mod rewind;
 
 pub use adopt::{Taker, adopt, settle_all};
 pub use epochs::{Epochs, Recovered, Settings, Step, Transaction, staging_folder};
@@ -32,3 +33,4 @@ pub use folder::{Copied, DataFolder, Host, fresh_id};
 pub use kafka::{Cluster, Fenced, GroupOffsets, Transactions};
 pub use log::last_commit;
 pub use record::{CommitRecord, ConfigChange, PlanStamp, Sharing, positions_of};
+pub use rewind::{LakeFile, Point, RemovedFile, Rewind};

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::kafka::KafkaWriter;
 use super::reject::{RefusedBy, reject_columns, reject_json, reject_records, reject_rows, reject_settings};
 use super::{Closing, Limits, ParquetWriter, Place, Prepared, ReadRange, StagedFile, merge_tails, obsolete};
+use crate::commit::RemovedFile;
 use crate::commit::{Host, Transactions};
 use crate::config::{OutputKind, ParquetOutput, Pipeline, Rejects};
 use crate::disk::Disk;
@@ -236,6 +237,9 @@ pub struct Token {
     pub waiting: Vec<Prepared>,
     /// Rows that a topic's broker acknowledged.
     pub acknowledged_rows: u64,
+    /// Files that the commit takes out of the lake.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub removed: Vec<RemovedFile>,
     /// Staged files that nothing needs once the token is committed.
     #[serde(skip)]
     pub obsolete: Vec<PathBuf>,

@@ -8,6 +8,7 @@ pub mod life;
 mod logic;
 mod probation;
 mod progress;
+mod rewind;
 mod run;
 mod savepoint;
 mod share;
@@ -18,6 +19,7 @@ mod threads;
 
 pub use assembly::{build_plan, decoders, event_time, load, load_files, stages};
 pub use logic::{Change, Plugins, Version, plugin_stages};
+pub use rewind::{RewindSettings, Rewound, removed, rewind};
 pub use run::{Failure, Mode, RunSettings, run};
 pub use savepoint::{Standing, standing};
 pub use summary::Summary;

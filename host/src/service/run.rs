@@ -29,9 +29,9 @@ use crate::commit::{
 use crate::config::{CommitTo, Delivery, Pipeline, Problems, Source, SourceKind};
 use crate::dimension::Dimension;
 use crate::disk::{Disk, RealDisk};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result, one_line};
 use crate::output::Token;
-use crate::pipeline::{Counts, Parts, Phases, Taps, Worker};
+use crate::pipeline::{Counts, Parts, Phases, Taps, Worker, process_cpu_ns};
 use crate::plan::Plan;
 use crate::plugin::Engine;
 use crate::source::Positions;
@@ -89,26 +89,11 @@ const MAX_BACKOFF: Duration = Duration::from_secs(30);
 pub fn run(pipeline: Pipeline, settings: &RunSettings, stop: &Receiver<()>) -> Result<Summary, Failure> {
     let pipeline = Arc::new(pipeline);
     let folder = DataFolder::open(&pipeline.data, copied(&pipeline, settings))?;
-    let disk: Arc<dyn Disk> = Arc::new(RealDisk);
     let mut tables = Vec::with_capacity(pipeline.dimensions.len());
     for dimension in &pipeline.dimensions {
         tables.push(Dimension::open(dimension, &folder.path.join("dimensions").join(&dimension.name.value))?);
     }
-    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let assembly = Arc::new(Assembly {
-        engine: Engine::new()?.with_cache(&folder.path.join("compiled")),
-        store: PluginStore::new(&folder.path),
-        pipeline,
-        tables: Arc::new(tables),
-        host: folder.host.clone(),
-        disk,
-        history: History::open(&folder.path, Arc::clone(&clock))?,
-        clock,
-        taps: Taps::default(),
-        transactions: Mutex::default(),
-        fenced: Fenced::default(),
-        members: Members::default(),
-    });
+    let assembly = assemble(pipeline, &folder, tables)?;
     warn_of_topics(&assembly.pipeline);
     let (asking, questions) = bounded(WAITING_QUESTIONS);
     let _control = Control::start(&folder.path, &assembly.pipeline.name, asking)
@@ -146,6 +131,26 @@ pub fn run(pipeline: Pipeline, settings: &RunSettings, stop: &Receiver<()>) -> R
     }
 }
 
+/// What outlives a plan, of a data folder that this process holds.
+pub(super) fn assemble(pipeline: Arc<Pipeline>, folder: &DataFolder, tables: Vec<Dimension>) -> Result<Arc<Assembly>> {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let disk: Arc<dyn Disk> = Arc::new(RealDisk);
+    Ok(Arc::new(Assembly {
+        engine: Engine::new()?.with_cache(&folder.path.join("compiled")),
+        store: PluginStore::new(&folder.path),
+        pipeline,
+        tables: Arc::new(tables),
+        host: folder.host.clone(),
+        disk,
+        history: History::open(&folder.path, Arc::clone(&clock))?,
+        clock,
+        taps: Taps::default(),
+        transactions: Mutex::default(),
+        fenced: Fenced::default(),
+        members: Members::default(),
+    }))
+}
+
 /// What becomes of a data folder that is a copy.
 fn copied(pipeline: &Pipeline, settings: &RunSettings) -> Copied {
     let is_dealt_out = |source: &Source| matches!(source.kind, SourceKind::Kafka(_));
@@ -158,6 +163,7 @@ fn copied(pipeline: &Pipeline, settings: &RunSettings) -> Copied {
 
 /// Notes which versions did not pass: the next start, which is now, goes on with those before.
 fn take_back(assembly: &Assembly, changes: &[Change], why: &str) {
+    let why = &one_line(why);
     for change in changes {
         let epoch = assembly.history.reigns(&change.stage).into_keys().next_back();
         let entry = Entry::new(&change.stage, &change.next, What::Failed, By::Host).why(why);
@@ -195,11 +201,12 @@ impl OneLife<'_> {
     /// From the last commit to the end, or to an error.
     fn run(&self, tally: &mut Tally) -> Result<Outcome, Failure> {
         let Self { assembly, settings, .. } = *self;
+        let began_cpu_ns = process_cpu_ns();
         let pipeline = &assembly.pipeline;
         // Before the plugins are read: a file that changes from here on is seen.
         let watch = if settings.mode == Mode::Follow { Watch::start(assembly)? } else { None };
         let transactions = assembly.open_transactions()?;
-        let (mut epochs, recovered) = Epochs::open(commit_settings(assembly, settings, transactions.clone()))?;
+        let (mut epochs, recovered) = Epochs::open(settings_of(assembly, settings.kill_at, transactions.clone()))?;
         let (plan, logic) = choose(assembly, recovered.plan.as_ref())?;
         let (plan, stamp) = number_plan(assembly, plan, &logic, &recovered);
         settle_spool(assembly, &mut epochs, &recovered, tally)?;
@@ -213,6 +220,7 @@ impl OneLife<'_> {
         let progress = Progress::start(settings.progress, Arc::clone(&sources), tally.rows());
         let (worker_events, events) = unbounded();
         let parts = assembly.parts(&plan, &logic, &stamp, epochs.next_epoch())?;
+        tally.add_start(began_cpu_ns);
         let workers = start_workers(assembly, &plan, parts, &sources, &tally.rows(), &worker_events)?;
         drop(worker_events);
         let (ask, asked) = requests();
@@ -300,8 +308,12 @@ fn note_start(assembly: &Assembly, logic: &Logic, stamp: &PlanStamp, epoch: u64)
     }
 }
 
-fn commit_settings(assembly: &Assembly, settings: &RunSettings, transactions: Option<Arc<Transactions>>) -> Settings {
-    let kill_at = settings.kill_at;
+/// What epochs of a data folder are committed with.
+pub(super) fn settings_of(
+    assembly: &Assembly,
+    kill_at: Option<(Step, u64)>,
+    transactions: Option<Arc<Transactions>>,
+) -> Settings {
     Settings {
         disk: Arc::clone(&assembly.disk),
         clock: Arc::clone(&assembly.clock),

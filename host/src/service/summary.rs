@@ -36,6 +36,8 @@ pub struct Summary {
     pub seconds: f64,
     /// CPU time of the process in this run, all threads.
     pub cpu_seconds: f64,
+    /// How much of that went by before the first record could be read: plugins compiled, the spool settled.
+    pub start_cpu_seconds: f64,
     /// The largest resident memory of the process so far.
     pub peak_memory_bytes: u64,
     /// Records that were read.
@@ -67,6 +69,7 @@ pub struct Summary {
 pub struct Tally {
     began: Instant,
     cpu_ns: u64,
+    start_cpu_ns: u64,
     rows: Arc<AtomicU64>,
     counts: Counts,
     outputs: BTreeMap<String, OutputFiles>,
@@ -83,6 +86,7 @@ impl Tally {
         Self {
             began: Instant::now(),
             cpu_ns: process_cpu_ns(),
+            start_cpu_ns: 0,
             rows: Arc::default(),
             counts: Counts::default(),
             outputs: BTreeMap::new(),
@@ -125,6 +129,11 @@ impl Tally {
         }
     }
 
+    /// Adds the CPU time since `began_ns`, in which no record could be read.
+    pub fn add_start(&mut self, began_ns: u64) {
+        self.start_cpu_ns += process_cpu_ns().saturating_sub(began_ns);
+    }
+
     /// Adds CPU time.
     pub fn add_phases(&mut self, phases: &Phases) {
         self.phases.merge(phases);
@@ -140,6 +149,7 @@ impl Tally {
             pipeline: assembly.pipeline.name.clone(),
             seconds: self.began.elapsed().as_secs_f64(),
             cpu_seconds: process_cpu_ns().saturating_sub(self.cpu_ns) as f64 / 1e9,
+            start_cpu_seconds: self.start_cpu_ns as f64 / 1e9,
             peak_memory_bytes: peak_memory_bytes(),
             read: self.counts.total_read(),
             conserved: self.counts.is_conserved(),
@@ -180,7 +190,7 @@ impl fmt::Display for Summary {
             self.pipeline,
             self.seconds,
             read as f64 / self.seconds.max(1e-9),
-            self.cpu_seconds * 1e9 / (read.max(1)) as f64,
+            (self.cpu_seconds - self.start_cpu_seconds).max(0.0) * 1e9 / (read.max(1)) as f64,
             self.peak_memory_bytes >> 20,
         )?;
         for (output, rows) in &self.counts.out {

@@ -75,6 +75,11 @@ impl Ranges {
         }
     }
 
+    /// The one range from the first start to `end`, which may be empty: then it only says where to go on.
+    pub fn up_to(&self, end: i64) -> Self {
+        Self(vec![(self.0.first().map_or(end, |first| first.0.min(end)), end)])
+    }
+
     /// Makes one range of all, from the first start to the last end.
     fn close_gaps(&mut self) {
         if let (Some(first), Some(last)) = (self.0.first(), self.0.last()) {

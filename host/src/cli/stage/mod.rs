@@ -207,7 +207,8 @@ impl Which {
     fn rollback(&self) -> Result<(), Failure> {
         let (client, stage) = self.place.find()?.of_stage()?;
         let back = client.rollback(&stage, self.digest()?)?;
-        self.output.write(&back, |out, back| show::rolled_back(out, &stage, back))
+        let rewind = self.place.rewind_command()?;
+        self.output.write(&back, |out, back| show::rolled_back(out, &stage, back, &rewind))
     }
 
     fn pin(&self) -> Result<(), Failure> {

@@ -43,6 +43,24 @@ impl PlaceArgs {
     }
 }
 
+impl PlaceArgs {
+    /// The command that takes the host's lake back, up to where it is said from which offsets on.
+    pub fn rewind_command(&self) -> Result<String> {
+        let (file, _) = split(&self.place)?;
+        let set = self.overrides.iter().map(|(key, value)| format!(" --set {}", quoted(&format!("{key}={value}"))));
+        Ok(format!("millstream rewind {}{} --replace", quoted(&file.to_string_lossy()), set.collect::<String>()))
+    }
+}
+
+/// A word of a command line, as a shell takes it.
+pub(super) fn quoted(word: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '/' | '.' | '_' | '=' | '-' | ':' | ',');
+    if !word.is_empty() && word.chars().all(is_plain) {
+        return word.to_owned();
+    }
+    format!("'{}'", word.replace('\'', r"'\''"))
+}
+
 impl StagePlace {
     /// Whether a host runs on the data folder.
     pub fn is_running(&self) -> bool {

@@ -11,6 +11,7 @@ use super::changes::{Changes, Waiting};
 use super::{Answer, Ask, By, Captured, Entry, ProposeOutcome, RolledBack, StageState, What};
 use crate::commit::ConfigChange;
 use crate::config::{PluginStage, Stage, StageKind};
+use crate::digest::digest;
 use crate::dimension::Dimension;
 use crate::error::{Error, ErrorKind, Result};
 use crate::service::assembly::lakes;
@@ -66,6 +67,7 @@ impl Changes {
             let stage = settings.name.value.clone();
             Some(StageState {
                 file: plugin.file.value.display().to_string(),
+                file_digest: std::fs::read(&plugin.file.value).ok().map(|bytes| digest(&bytes)),
                 live: self.live.version(&stage)?,
                 plan: self.plan.number,
                 pinned: self.assembly.history.pinned(&stage).or_else(|| Some(plugin.sha256.as_ref()?.value.clone())),
@@ -246,7 +248,10 @@ impl Changes {
             .help("take `sha256` out of the stage's `plugin` and restart"));
         }
         self.assembly.history.add(Entry::new(stage, &live, What::Unpinned, By::Person));
-        let message = format!("stage {stage} is not pinned any more; its file is looked at when it changes");
+        let message = format!(
+            "stage {stage} is not pinned any more; its file is looked at when it changes, \
+             and `millstream stage list` says whether it is what runs"
+        );
         Ok(ProposeOutcome { accepted: true, message, shadow: None })
     }
 
@@ -287,6 +292,8 @@ impl Changes {
                 }
             }
         }
+        // A rewind may have taken some away.
+        files.retain(|file| std::path::Path::new(file).exists());
         files.sort();
         files
     }

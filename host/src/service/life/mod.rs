@@ -6,7 +6,7 @@
 //!
 //! | step | where | outcome |
 //! |---|---|---|
-//! | a file changed, or somebody asks | `watch`, `Ask` | the candidate's bytes are read and compiled, beside the stream |
+//! | a file changed, or somebody asks | `watch`, `settle`, `Ask` | the candidate's bytes are read and compiled, beside the stream |
 //! | does it fit? | `Plan::compatible` | refused with the reason; tried again together with later ones |
 //! | what would it do? | `shadow` | both versions on the batches that were just seen, compared row by row |
 //! | may it? | `Swap` of the stage | held until a person accepts it, or accepted |
@@ -18,6 +18,7 @@
 mod answers;
 mod changes;
 mod history;
+mod settle;
 mod shadow;
 mod watch;
 
@@ -144,6 +145,8 @@ pub struct StageState {
     pub stage: String,
     /// The file that the pipeline file names.
     pub file: String,
+    /// The digest of that file as it is now; none when it cannot be read.
+    pub file_digest: Option<String>,
     /// What runs.
     pub live: Version,
     /// The number of the plan that runs.

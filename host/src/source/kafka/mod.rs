@@ -22,6 +22,7 @@
 
 pub(crate) mod client;
 mod member;
+mod outside;
 mod queue;
 mod reader;
 mod topic;
@@ -209,6 +210,11 @@ impl KafkaSource {
     /// Its name in the pipeline.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Its brokers, as the pipeline file has them.
+    pub fn brokers(&self) -> &str {
+        &self.settings.brokers.value
     }
 
     /// The group.
