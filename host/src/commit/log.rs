@@ -126,6 +126,16 @@ impl CommitLog {
     }
 }
 
+/// The last commit of a data folder, for whoever only reads: a host may be writing it.
+pub fn last_commit(folder: &Path) -> Result<Option<CommitRecord>> {
+    let path = folder.join("commit.log");
+    match std::fs::read(&path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(storage(&path, "cannot be read", error)),
+        Ok(bytes) => Ok(read_lines(&path, &bytes)?.0.map(|last| last.record)),
+    }
+}
+
 fn storage(path: &Path, what: &str, error: std::io::Error) -> Error {
     Error::new(ErrorKind::Storage, format!("the commit log {} {what}", path.display())).caused_by(error)
 }

@@ -28,4 +28,5 @@ mod record;
 pub use epochs::{Epochs, Recovered, Settings, Step, Transaction, staging_folder};
 pub use folder::{DataFolder, Host};
 pub use kafka::{Fenced, GroupOffsets, Transactions};
+pub use log::last_commit;
 pub use record::{CommitRecord, ConfigChange, PlanStamp};

@@ -18,6 +18,7 @@ use crate::output::{Combine, Opening, REJECTS, RejectSink, Sink, footer_entries,
 use crate::pipeline::{Parts, Taps};
 use crate::plan::{self, Plan, Planned, PlannedStage, Refused, Work};
 use crate::plugin::{Engine, Plugin};
+use crate::replay::Replays;
 
 use super::life::History;
 use super::logic::{Logic, Plugins, plugin_stages};
@@ -43,6 +44,8 @@ pub struct Assembly {
     pub taps: Taps,
     /// What became of the plugins so far.
     pub history: History,
+    /// Rejects that are replayed.
+    pub replays: Arc<Replays>,
     /// Those of the run, for topics that get each row once.
     pub transactions: Mutex<Option<Arc<Transactions>>>,
     /// How often they were fenced.

@@ -18,7 +18,7 @@ use super::life::{By, Changes, Entry, History, Question, Watch, What};
 use super::logic::{Change, Logic};
 use super::probation::Record;
 use super::progress::Progress;
-use super::sources::Sources;
+use super::sources::{Readers, Sources};
 use super::store::PluginStore;
 use super::summary::{Summary, Tally};
 use super::threads::{self, Start};
@@ -32,6 +32,7 @@ use crate::output::{Token, settle};
 use crate::pipeline::{Counts, Parts, Phases, Taps, Worker};
 use crate::plan::Plan;
 use crate::plugin::Engine;
+use crate::replay::{ReplayReader, Replays};
 use crate::source::Positions;
 
 /// How long a run goes on.
@@ -41,6 +42,8 @@ pub enum Mode {
     UntilCaughtUp,
     /// For good; files may grow.
     Follow,
+    /// To the end of the replays that were asked for; no source is read.
+    Replay,
 }
 
 /// How to run.
@@ -91,6 +94,7 @@ pub fn run(pipeline: Pipeline, settings: &RunSettings, stop: &Receiver<()>) -> R
     let assembly = Arc::new(Assembly {
         engine: Engine::new()?.with_cache(&folder.path.join("compiled")),
         store: PluginStore::new(&folder.path),
+        replays: Arc::new(Replays::of(&pipeline)),
         pipeline,
         tables: Arc::new(tables),
         host: folder.host.clone(),
@@ -185,7 +189,12 @@ impl OneLife<'_> {
         let (plan, stamp) = number_plan(assembly, plan, &logic, &recovered);
         settle_spool(assembly, &mut epochs, &recovered, tally)?;
         let positions = epochs.last().map(|last| last.positions.clone()).unwrap_or_default();
-        let sources = Arc::new(Sources::open(pipeline, &assembly.host, &positions, settings.mode == Mode::Follow)?);
+        let follow = settings.mode == Mode::Follow;
+        let sources = Arc::new(match settings.mode {
+            Mode::Replay => Sources::none(),
+            Mode::Follow | Mode::UntilCaughtUp => Sources::open(pipeline, &assembly.host, &positions, follow)?,
+        });
+        let replays = ReplayReader::new(Arc::clone(&assembly.replays), &positions, follow);
         note_start(assembly, &logic, &stamp, epochs.next_epoch());
         if let Some(transactions) = &transactions {
             let (sources, brokers) = (Arc::clone(&sources), transactions.brokers().to_owned());
@@ -197,7 +206,14 @@ impl OneLife<'_> {
         let progress = Progress::start(settings.progress, Arc::clone(&sources), tally.rows());
         let (worker_events, events) = unbounded();
         let parts = assembly.parts(&plan, &logic, &stamp, epochs.next_epoch())?;
-        let workers = start_workers(assembly, &plan, parts, &sources, &tally.rows(), &worker_events)?;
+        let workers = start_workers(
+            assembly,
+            &plan,
+            parts,
+            readers(assembly, &sources, replays)?,
+            &tally.rows(),
+            &worker_events,
+        )?;
         drop(worker_events);
         let (ask, asked) = requests();
         let changes = Changes::new(Arc::clone(assembly), ask.clone(), plan, logic);
@@ -294,17 +310,27 @@ fn settle_spool(assembly: &Assembly, epochs: &mut Epochs, recovered: &Recovered,
     Ok(())
 }
 
+/// By worker what it reads; replays are the first one's.
+fn readers(assembly: &Assembly, sources: &Sources, replays: ReplayReader) -> Result<Vec<Readers>> {
+    let mut readers = sources.readers(assembly.pipeline.workers)?;
+    if let Some(first) = readers.first_mut() {
+        // The index of a source means nothing here: its blocks say where they go in.
+        first.push((0, Box::new(replays)));
+    }
+    Ok(readers)
+}
+
 fn start_workers(
     assembly: &Assembly,
     plan: &Arc<Plan>,
     parts: Vec<Parts>,
-    sources: &Sources,
+    readers: Vec<Readers>,
     progress: &Arc<AtomicU64>,
     events: &Sender<(usize, threads::Event)>,
 ) -> Result<Vec<threads::WorkerThread>> {
     let pipeline = &assembly.pipeline;
     let mut workers = Vec::with_capacity(pipeline.workers);
-    for (index, (readers, parts)) in sources.readers(pipeline.workers)?.into_iter().zip(parts).enumerate() {
+    for (index, (readers, parts)) in readers.into_iter().zip(parts).enumerate() {
         let worker = Worker::new(
             Arc::clone(plan),
             assembly.event_time(plan),
@@ -377,9 +403,15 @@ struct Committed<'a> {
 impl Observer for Committed<'_> {
     fn identify(&mut self, read: &mut Positions) {
         self.sources.identify(read);
+        for (partition, position) in read {
+            if let Some(file) = self.assembly.replays.identity(partition) {
+                position.file = Some(file);
+            }
+        }
     }
 
     fn ended(&mut self, ended: &Ended<'_>) -> Result<()> {
+        self.assembly.replays.committed()?;
         self.tally.add(ended.record);
         self.tally.add_pause(ended.pause, !ended.swapped.is_empty());
         self.note(ended);

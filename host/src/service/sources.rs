@@ -48,6 +48,11 @@ impl Sources {
         Ok(Self(sources))
     }
 
+    /// No source at all, for a run that only replays rejects.
+    pub fn none() -> Self {
+        Self(Vec::new())
+    }
+
     /// The readers of each worker.
     pub fn readers(&self, workers: usize) -> Result<Vec<Readers>> {
         let mut dealt: Vec<Readers> = (0..workers).map(|_| Readers::new()).collect();

@@ -34,6 +34,7 @@ use crate::dimension::Snapshot;
 use crate::error::Result;
 use crate::pipeline::Sample;
 use crate::plan::PlannedStage;
+use crate::replay::{Asked, Request};
 
 /// Who wanted something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -95,6 +96,8 @@ pub enum Ask {
         /// The stage.
         stage: String,
     },
+    /// Replay rejects.
+    Replay(Request),
     /// Take rows in front of a stage.
     Capture {
         /// The stage.
@@ -129,6 +132,8 @@ pub enum Answer {
     Diff(Box<Candidate>),
     /// To `Rollback`.
     Rollback(RolledBack),
+    /// To `Replay`.
+    Replay(Asked),
     /// To `Capture`.
     Rows(Captured),
 }
