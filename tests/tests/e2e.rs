@@ -26,6 +26,8 @@ mod languages;
 mod ready_made;
 #[path = "e2e/recovery.rs"]
 mod recovery;
+#[path = "e2e/replay.rs"]
+mod replay;
 #[path = "e2e/sources.rs"]
 mod sources;
 #[path = "e2e/topic_writer.rs"]
