@@ -28,6 +28,8 @@ mod languages;
 mod ready_made;
 #[path = "e2e/recovery.rs"]
 mod recovery;
+#[path = "e2e/replay.rs"]
+mod replay;
 #[path = "e2e/rewind.rs"]
 mod rewind;
 #[path = "e2e/sources.rs"]

@@ -12,7 +12,7 @@ use tempfile::TempDir;
 
 use super::file::types;
 use super::memory::Memory;
-use super::records::{blocks, typed};
+use super::records::blocks;
 use super::{Case, Fate, Kind};
 use crate::config::{
     self, BatchSettings, ColumnFrom, Compression, Duplicates, EpochSettings, FileSource, Format, Located, OutputKind,
@@ -23,7 +23,7 @@ use crate::dimension::{self, Dimension};
 use crate::error::{Error, ErrorKind, Result};
 use crate::pipeline::Walk;
 use crate::plan::{Plan, Work};
-use crate::plugin::Plugin;
+use crate::plugin::{Plugin, typed};
 use crate::record::Records;
 use crate::schema::Column;
 use crate::service::{Failure, Plugins, build_plan, decoders, event_time, stages};

@@ -83,7 +83,7 @@ impl Run {
 }
 
 /// A channel that says when to finish; the second signal ends the process at once.
-fn stop_on_signals() -> Result<Receiver<()>, Error> {
+pub(super) fn stop_on_signals() -> Result<Receiver<()>, Error> {
     let failed =
         |error: std::io::Error| Error::new(ErrorKind::Unavailable, "signals cannot be caught").caused_by(error);
     let (stop, stopped) = bounded(1);

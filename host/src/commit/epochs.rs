@@ -192,6 +192,11 @@ impl Epochs {
         Ok(())
     }
 
+    /// What the commits say of the hosts that share the work.
+    pub fn sharing(&self) -> &Sharing {
+        &self.sharing
+    }
+
     /// What the commits from now on say of the hosts that share the work.
     pub fn share(&mut self, sharing: Sharing) {
         self.sharing = sharing;

@@ -9,7 +9,9 @@ use arrow::array::RecordBatch;
 use serde::{Deserialize, Serialize};
 
 use super::kafka::KafkaWriter;
-use super::reject::{RefusedBy, reject_columns, reject_json, reject_records, reject_rows, reject_settings};
+use super::reject::{
+    RefusedBy, reject_again, reject_columns, reject_json, reject_records, reject_rows, reject_settings,
+};
 use super::{Closing, Limits, ParquetWriter, Place, Prepared, ReadRange, StagedFile, merge_tails, obsolete};
 use crate::commit::RemovedFile;
 use crate::commit::{Host, Transactions};
@@ -191,6 +193,12 @@ impl RejectSink {
     /// Keeps records that the decoder refused.
     pub fn refuse_records(&mut self, records: &Arc<Records>, refused: &[Refusal], now_ms: i64) -> Result<()> {
         let blocks = reject_records(&self.pipeline, records, refused)?;
+        blocks.iter().try_for_each(|rows| self.write(rows, now_ms))
+    }
+
+    /// Keeps rejects that were tried again and could not go in where they have to.
+    pub fn refuse_again(&mut self, records: &Arc<Records>, refused: &[Refusal], now_ms: i64) -> Result<()> {
+        let blocks = reject_again(&self.pipeline, records, refused)?;
         blocks.iter().try_for_each(|rows| self.write(rows, now_ms))
     }
 

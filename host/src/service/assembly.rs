@@ -20,6 +20,7 @@ use crate::output::{Combine, Opening, REJECTS, RejectSink, Sink, footer_entries,
 use crate::pipeline::{Parts, Taps};
 use crate::plan::{self, Plan, Planned, PlannedStage, Refused, Work};
 use crate::plugin::{Engine, NotStarted, Plugin};
+use crate::replay::Replays;
 use crate::source::kafka::Members;
 
 use super::life::History;
@@ -46,6 +47,8 @@ pub struct Assembly {
     pub taps: Taps,
     /// What became of the plugins so far.
     pub history: History,
+    /// Rejects that are replayed.
+    pub replays: Arc<Replays>,
     /// Those of the run, where epochs become true in Kafka.
     pub transactions: Mutex<Option<Arc<Transactions>>>,
     /// How often they were fenced.

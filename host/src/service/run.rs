@@ -18,7 +18,7 @@ use super::logic::{Change, Logic};
 use super::probation::Record;
 use super::progress::Progress;
 use super::share;
-use super::sources::{Opening, Sources};
+use super::sources::{Opening, Readers, Sources};
 use super::store::PluginStore;
 use super::summary::{Summary, Tally};
 use super::threads::{self, Start};
@@ -34,6 +34,7 @@ use crate::output::Token;
 use crate::pipeline::{Counts, Parts, Phases, Taps, Worker, process_cpu_ns};
 use crate::plan::Plan;
 use crate::plugin::Engine;
+use crate::replay::{ReplayReader, Replays};
 use crate::source::Positions;
 use crate::source::kafka::{From, Members};
 
@@ -44,6 +45,8 @@ pub enum Mode {
     UntilCaughtUp,
     /// For good; files may grow.
     Follow,
+    /// To the end of the replays that were asked for; no source is read.
+    Replay,
 }
 
 /// How to run.
@@ -138,6 +141,7 @@ pub(super) fn assemble(pipeline: Arc<Pipeline>, folder: &DataFolder, tables: Vec
     Ok(Arc::new(Assembly {
         engine: Engine::new()?.with_cache(&folder.path.join("compiled")),
         store: PluginStore::new(&folder.path),
+        replays: Arc::new(Replays::of(&pipeline)),
         pipeline,
         tables: Arc::new(tables),
         host: folder.host.clone(),
@@ -211,6 +215,8 @@ impl OneLife<'_> {
         let (plan, stamp) = number_plan(assembly, plan, &logic, &recovered);
         settle_spool(assembly, &mut epochs, &recovered, tally)?;
         let sources = self.open_sources(&mut epochs, transactions.as_ref())?;
+        let read = epochs.last().map(|last| last.positions.clone()).unwrap_or_default();
+        let replays = ReplayReader::new(Arc::clone(&assembly.replays), &read, settings.mode == Mode::Follow);
         note_start(assembly, &logic, &stamp, epochs.next_epoch());
         if transactions.is_some() {
             share::say(&mut epochs, &stamp)?;
@@ -221,7 +227,8 @@ impl OneLife<'_> {
         let (worker_events, events) = unbounded();
         let parts = assembly.parts(&plan, &logic, &stamp, epochs.next_epoch())?;
         tally.add_start(began_cpu_ns);
-        let workers = start_workers(assembly, &plan, parts, &sources, &tally.rows(), &worker_events)?;
+        let readers = readers(assembly, &sources, replays)?;
+        let workers = start_workers(assembly, &plan, parts, readers, &tally.rows(), &worker_events)?;
         drop(worker_events);
         let (ask, asked) = requests();
         let changes = Changes::new(Arc::clone(assembly), ask.clone(), plan, logic);
@@ -270,7 +277,10 @@ impl OneLife<'_> {
             from: settings.from,
             follow: settings.mode == Mode::Follow,
         };
-        let sources = Arc::new(Sources::open(&assembly.pipeline, &positions, &opening)?);
+        let sources = Arc::new(match settings.mode {
+            Mode::Replay => Sources::none(),
+            Mode::Follow | Mode::UntilCaughtUp => Sources::open(&assembly.pipeline, &positions, &opening)?,
+        });
         if assembly.members.were_lost() {
             assembly.fenced.forget();
         }
@@ -361,17 +371,27 @@ fn settle_spool(assembly: &Assembly, epochs: &mut Epochs, recovered: &Recovered,
     Ok(())
 }
 
+/// By worker what it reads; replays are the first one's.
+fn readers(assembly: &Assembly, sources: &Sources, replays: ReplayReader) -> Result<Vec<Readers>> {
+    let mut readers = sources.readers(assembly.pipeline.workers)?;
+    if let Some(first) = readers.first_mut() {
+        // The index of a source means nothing here: its blocks say where they go in.
+        first.push((0, Box::new(replays)));
+    }
+    Ok(readers)
+}
+
 fn start_workers(
     assembly: &Assembly,
     plan: &Arc<Plan>,
     parts: Vec<Parts>,
-    sources: &Sources,
+    readers: Vec<Readers>,
     progress: &Arc<AtomicU64>,
     events: &Sender<(usize, threads::Event)>,
 ) -> Result<Vec<threads::WorkerThread>> {
     let pipeline = &assembly.pipeline;
     let mut workers = Vec::with_capacity(pipeline.workers);
-    for (index, (readers, parts)) in sources.readers(pipeline.workers)?.into_iter().zip(parts).enumerate() {
+    for (index, (readers, parts)) in readers.into_iter().zip(parts).enumerate() {
         let worker = Worker::new(
             Arc::clone(plan),
             assembly.event_time(plan),
@@ -442,9 +462,15 @@ struct Committed<'a> {
 impl Observer for Committed<'_> {
     fn identify(&mut self, read: &mut Positions) {
         self.sources.identify(read);
+        for (partition, position) in read {
+            if let Some(file) = self.assembly.replays.identity(partition) {
+                position.file = Some(file);
+            }
+        }
     }
 
     fn ended(&mut self, ended: &Ended<'_>) -> Result<()> {
+        self.assembly.replays.committed()?;
         self.tally.add(ended.record);
         self.tally.add_pause(ended.pause, !ended.swapped.is_empty());
         self.note(ended);

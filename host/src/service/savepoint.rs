@@ -6,12 +6,10 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use serde::Serialize;
 
 use crate::commit::{CommitRecord, DataFolder, last_commit};
-use crate::disk::{Disk, RealDisk};
 use crate::error::{Error, ErrorKind, Result};
 use crate::output::Token;
 
@@ -36,8 +34,7 @@ pub struct Standing {
 /// Waits until no host runs on a data folder, and says where it stands; copies it to `to`, which must not be there.
 pub fn standing(data: &Path, to: Option<&Path>) -> Result<Standing> {
     let (_lock, host) = DataFolder::wait(data)?;
-    let disk: Arc<dyn Disk> = Arc::new(RealDisk);
-    let last = last_commit(disk, data)?;
+    let last = last_commit(data)?;
     if let (Some(to), Some(last)) = (to, &last) {
         refuse_waiting(data, to, last)?;
     }

@@ -35,6 +35,8 @@ pub fn share(
     let assigned: BTreeSet<_> = starts.into_iter().map(|(partition, _)| partition).collect();
     let lakes = lake_ids(assembly)?;
     check_lakes(&records, &lakes)?;
+    // A run that reads no topic says nothing new of the groups, but that it reads none of their partitions.
+    let groups = if groups.is_empty() { epochs.sharing().groups.clone() } else { groups };
     epochs.share(Sharing { groups, assigned, lakes });
     Ok(())
 }

@@ -120,6 +120,11 @@ impl Sources {
         self.topics().filter(|source| !source.is_alone())
     }
 
+    /// No source at all, for a run that only replays rejects.
+    pub fn none() -> Self {
+        Self(Vec::new())
+    }
+
     /// The readers of each worker.
     pub fn readers(&self, workers: usize) -> Result<Vec<Readers>> {
         let mut dealt: Vec<Readers> = (0..workers).map(|_| Readers::new()).collect();

@@ -59,7 +59,16 @@ impl Ranges {
 
     /// What taking a block reads of its partition.
     pub fn of(records: &Records) -> Self {
-        records.offsets.first().map_or_else(Self::default, |first| Self(vec![(*first, records.next_offset)]))
+        match records.replayed() {
+            None => {
+                records.offsets.first().map_or_else(Self::default, |first| Self(vec![(*first, records.next_offset)]))
+            }
+            Some(replayed) => {
+                let mut ranges = Self::default();
+                replayed.rows.iter().for_each(|row| ranges.add(*row, row + 1));
+                ranges
+            }
+        }
     }
 
     /// Adds all of another's ranges.

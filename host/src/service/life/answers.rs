@@ -19,7 +19,7 @@ use crate::service::coordinator::Request;
 use crate::service::logic::{Version, plugin_stage, plugin_stages};
 
 impl Changes {
-    /// Answers; only a capture takes longer, and waits on a thread of its own.
+    /// Answers; a capture waits for rows, a replay looks through files: each on a thread of its own.
     pub(super) fn answer(&mut self, ask: Ask, reply: Sender<Result<Answer>>) {
         let answer = match ask {
             Ask::Capture { stage, rows, only_rejected, patience } => match self.captured(&stage) {
@@ -39,6 +39,18 @@ impl Changes {
                 Err(error) => Err(error),
             },
             Ask::Drain => self.drain(),
+            Ask::Replay(request) => {
+                let assembly = Arc::clone(&self.assembly);
+                let look = move || {
+                    let asked = assembly.replays.ask(&request, assembly.clock.now_ms());
+                    // Whoever asked may have gone.
+                    let _ = reply.send(asked.map(Answer::Replay));
+                };
+                if let Err(error) = std::thread::Builder::new().name("replay".to_owned()).spawn(look) {
+                    tracing::warn!(%error, "a replay cannot be started");
+                }
+                return;
+            }
             Ask::List => Ok(Answer::Stages(self.stages())),
             Ask::History { stage } => {
                 self.known(stage.as_deref()).map(|()| Answer::History(self.assembly.history.entries(stage.as_deref())))

@@ -35,6 +35,7 @@ use crate::dimension::Snapshot;
 use crate::error::Result;
 use crate::pipeline::Sample;
 use crate::plan::PlannedStage;
+use crate::replay::{Asked, Request};
 
 /// Who wanted something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -98,6 +99,8 @@ pub enum Ask {
     },
     /// Finish the epoch and end.
     Drain,
+    /// Replay rejects.
+    Replay(Request),
     /// Take rows in front of a stage.
     Capture {
         /// The stage.
@@ -134,6 +137,8 @@ pub enum Answer {
     Rollback(RolledBack),
     /// To `Drain`: it will.
     Draining,
+    /// To `Replay`.
+    Replay(Asked),
     /// To `Capture`.
     Rows(Captured),
 }

@@ -31,6 +31,8 @@ mod tests;
 mod text;
 mod work;
 
+pub(crate) use identity::{check as check_identity, look as look_at};
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -41,7 +41,7 @@ fn drain(reader: &mut dyn Reader, bounds: &BatchSettings) -> Result<Vec<Records>
 
 fn values(blocks: &[Records]) -> Vec<String> {
     let value = |records: &Records, record| match &records.payload {
-        Payload::Bytes(_) => String::from_utf8(records.value(record).unwrap().to_vec()).unwrap(),
+        Payload::Bytes(_) | Payload::Replayed(_) => String::from_utf8(records.value(record).unwrap().to_vec()).unwrap(),
         Payload::Columns(columns) => {
             let id = columns.column(0).as_primitive::<Int64Type>().value(record);
             assert_eq!(columns.column(1).as_string::<i32>().value(record), format!("row {id}"));
