@@ -2,11 +2,11 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rdkafka::error::KafkaError;
 use rdkafka::message::DeliveryResult;
-use rdkafka::producer::{BaseProducer, BaseRecord, Producer, ProducerContext};
+use rdkafka::producer::{BaseProducer, BaseRecord, ProducerContext};
 use rdkafka::types::RDKafkaErrorCode;
 
 use crate::config::KafkaOutput;
@@ -21,9 +21,6 @@ const MESSAGE_OVERHEAD_BYTES: usize = 1024;
 
 /// How long the producer is served when its queue is full.
 const QUEUE_FULL: Duration = Duration::from_millis(5);
-
-/// How long one look for deliveries takes at most.
-const FLUSH: Duration = Duration::from_millis(5);
 
 const DEFAULTS: &[(&str, &str)] = &[
     ("compression.codec", "lz4"),
@@ -51,10 +48,17 @@ const FIXED: &[Fixed] = &[
 pub(crate) struct Delivered {
     /// Rows that all in-sync replicas have.
     pub acknowledged_rows: AtomicU64,
+    /// Rows that the commit waits for: those of the epochs that ended.
+    pub prepared_rows: AtomicU64,
     failed: Mutex<Option<String>>,
 }
 
 impl Delivered {
+    /// Whether the brokers have all rows that the commit waits for.
+    pub fn is_complete(&self) -> bool {
+        self.acknowledged_rows.load(Ordering::Relaxed) >= self.prepared_rows.load(Ordering::Relaxed)
+    }
+
     /// Why the first row that was not taken was not.
     pub fn failed(&self) -> Option<String> {
         self.failed.lock().unwrap_or_else(PoisonError::into_inner).clone()
@@ -100,21 +104,6 @@ pub(crate) fn send(
             Err((error, _)) => return Err(refused(error)),
         }
     }
-}
-
-/// Sends what is queued at once, and waits until `is_done` or the time is over. It looks often: another writer of the
-/// producer may take the answer, and one flush of rust-rdkafka lasts 100 ms or its timeout while anything is under way.
-pub(crate) fn flush(
-    producer: &BaseProducer<Context>,
-    timeout: Duration,
-    is_done: impl Fn() -> Result<bool>,
-) -> Result<()> {
-    let deadline = Instant::now() + timeout;
-    while !is_done()? && Instant::now() < deadline {
-        // It says nothing new when it is not done: other writers of the producer have rows under way too.
-        let _ = producer.flush(FLUSH);
-    }
-    Ok(())
 }
 
 /// Whose transactions a producer makes.
