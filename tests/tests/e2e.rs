@@ -32,3 +32,5 @@ mod sources;
 mod topic_writer;
 #[path = "e2e/topics.rs"]
 mod topics;
+#[path = "e2e/torture.rs"]
+mod torture;
