@@ -93,8 +93,12 @@ fn go(settings: &Settings, kafka: &Kafka, place: &Place) -> Result<Vec<(&'static
                 Step::BrokerUp => starting = Some(scope.spawn(|| kafka.start_again())),
                 Step::Swap(number) => put(&place.plugin(), version(*number)),
                 Step::Tear(number) => {
-                    let bytes = version(*number);
-                    put(&place.plugin(), &bytes[..bytes.len() / 2]);
+                    let mut bytes = version(*number);
+                    // A host that has committed nothing yet has no version that it could go on with.
+                    if (0..settings.hosts).all(|host| place.has_committed(host)) {
+                        bytes.truncate(bytes.len() / 2);
+                    }
+                    put(&place.plugin(), bytes);
                 }
                 Step::Reload(number) => place.put_table(*number),
             }

@@ -112,6 +112,11 @@ file = {{ path = "rejects" }}
         self.file(&format!("data-{host}"))
     }
 
+    /// Whether a host has made a commit.
+    pub fn has_committed(&self, host: usize) -> bool {
+        fs::metadata(self.data(host).join("commit.log")).is_ok_and(|log| log.len() > 0)
+    }
+
     /// The file of the plugin that is swapped.
     pub fn plugin(&self) -> PathBuf {
         self.file("tag.wasm")
