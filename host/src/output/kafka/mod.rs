@@ -33,7 +33,7 @@ use crate::schema::Column;
 use crate::source::kafka::client::{Context, away};
 pub(crate) use flush::flush;
 use json::{Keys, json_options};
-use producer::{Delivered, Outgoing, producer};
+use producer::{Delivered, Outgoing, Sent, producer};
 
 /// Rows between two looks at what was acknowledged.
 const POLL_ROWS: usize = 1024;
@@ -146,11 +146,12 @@ impl KafkaWriter {
         let field: FieldRef = Arc::new(Field::new("row", rows.data_type().clone(), false));
         let mut encoder = make_encoder(&field, &rows, &options).map_err(wrong)?;
         let (mut value, mut key) = (Vec::with_capacity(512), Vec::new());
+        let sent = Sent::new(&self.delivered);
         for row in 0..batch.num_rows() {
             value.clear();
             encoder.encode(row, &mut value);
             let key = keys.as_ref().and_then(|keys| keys.text(row, &mut key));
-            self.send(key, &value)?;
+            self.send(&sent, key, &value)?;
             if row % POLL_ROWS == POLL_ROWS - 1 {
                 self.producer.poll(Duration::ZERO);
             }
@@ -163,7 +164,8 @@ impl KafkaWriter {
     /// Hands values to the producer as they are; waits while its queue is full.
     pub fn write_values(&mut self, values: &[String]) -> Result<()> {
         self.begin()?;
-        values.iter().try_for_each(|value| self.send(None, value.as_bytes()))?;
+        let sent = Sent::new(&self.delivered);
+        values.iter().try_for_each(|value| self.send(&sent, None, value.as_bytes()))?;
         self.producer.poll(Duration::ZERO);
         self.written_rows += values.len() as u64;
         self.check_failed()
@@ -179,8 +181,8 @@ impl KafkaWriter {
         self.transactions.as_ref().map_or(Ok(()), |transactions| transactions.begin())
     }
 
-    fn send(&self, key: Option<&[u8]>, value: &[u8]) -> Result<()> {
-        let mut record = Outgoing::with_opaque_to(&self.topic, Arc::clone(&self.delivered)).payload(value);
+    fn send(&self, sent: &Arc<Sent>, key: Option<&[u8]>, value: &[u8]) -> Result<()> {
+        let mut record = Outgoing::with_opaque_to(&self.topic, Arc::clone(sent)).payload(value);
         if let Some(key) = key {
             record = record.key(key);
         }

@@ -66,18 +66,40 @@ impl Delivered {
     }
 }
 
+/// Rows that were sent together: told to their writer when the last one was delivered. While some rows are sent and others
+/// delivered, by other threads, each touches memory of its own: one counter of a writer would wander between processors with
+/// every row.
+#[derive(Default)]
+pub(crate) struct Sent {
+    acknowledged_rows: AtomicU64,
+    writer: Arc<Delivered>,
+}
+
+impl Sent {
+    /// For a writer's next rows.
+    pub fn new(writer: &Arc<Delivered>) -> Arc<Self> {
+        Arc::new(Self { acknowledged_rows: AtomicU64::new(0), writer: Arc::clone(writer) })
+    }
+}
+
+impl Drop for Sent {
+    fn drop(&mut self) {
+        self.writer.acknowledged_rows.fetch_add(*self.acknowledged_rows.get_mut(), Ordering::Relaxed);
+    }
+}
+
 /// Counts, for the writer of each row, what became of it.
 impl ProducerContext for Context {
-    type DeliveryOpaque = Arc<Delivered>;
+    type DeliveryOpaque = Arc<Sent>;
 
-    fn delivery(&self, result: &DeliveryResult<'_>, delivered: Arc<Delivered>) {
+    fn delivery(&self, result: &DeliveryResult<'_>, sent: Arc<Sent>) {
         match result {
             Ok(_) => {
-                delivered.acknowledged_rows.fetch_add(1, Ordering::Relaxed);
+                sent.acknowledged_rows.fetch_add(1, Ordering::Relaxed);
                 self.log.answered();
             }
             Err((error, _)) => {
-                let mut failed = delivered.failed.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut failed = sent.writer.failed.lock().unwrap_or_else(PoisonError::into_inner);
                 failed.get_or_insert_with(|| error.to_string());
             }
         }
@@ -85,7 +107,7 @@ impl ProducerContext for Context {
 }
 
 /// A record for the producer's queue, whose delivery is counted.
-pub(crate) type Outgoing<'a> = BaseRecord<'a, [u8], [u8], Arc<Delivered>>;
+pub(crate) type Outgoing<'a> = BaseRecord<'a, [u8], [u8], Arc<Sent>>;
 
 /// Hands a record to the producer. While its queue is full it waits, for as long as `goes_on` does not fail.
 pub(crate) fn send(
