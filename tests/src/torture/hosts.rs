@@ -204,8 +204,8 @@ pub fn catch_up(place: &Place, host: usize) -> Result<Quiet, String> {
     ended(place, host, &mut child)?;
     let path = place.data(host).join("commit.log");
     let log = fs::read_to_string(&path).map_err(|error| format!("{}: {error}", path.display()))?;
-    let commits = log.lines().filter_map(|line| serde_json::from_str::<Value>(line.split_once(' ')?.1).ok());
-    let last = commits.filter_map(|mut line| line.get_mut("commit").map(Value::take)).last();
+    let lines = log.lines().rev().filter_map(|line| serde_json::from_str::<Value>(line.split_once(' ')?.1).ok());
+    let last = lines.filter_map(|mut line| line.get_mut("commit").map(Value::take)).next();
     // A host that never got a partition has committed nothing.
     let Some(commit) = last else { return Ok(Quiet::default()) };
     let totals = &commit["totals"];

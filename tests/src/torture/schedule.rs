@@ -93,7 +93,8 @@ fn of_host(random: &mut Random, host: usize, end_ms: u64, steps: &mut Vec<(u64, 
     let mut at_ms = random.below(2_000);
     steps.push((at_ms, Step::Start(host)));
     loop {
-        at_ms += random.between(500, 9_000);
+        // A start takes seconds on a busy machine: some time to work is left behind it.
+        at_ms += random.between(500, 20_000);
         if at_ms > end_ms {
             return;
         }
