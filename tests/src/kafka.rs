@@ -32,6 +32,18 @@ const START: Duration = Duration::from_secs(120);
 /// A record's key and value.
 pub type KeyAndValue = (Option<Vec<u8>>, Option<Vec<u8>>);
 
+/// A record of a topic.
+pub struct Record<'a> {
+    /// The topic's partition.
+    pub partition: i32,
+    /// Where it stands in it.
+    pub offset: i64,
+    /// Its key.
+    pub key: Option<&'a [u8]>,
+    /// Its value.
+    pub value: Option<&'a [u8]>,
+}
+
 /// A running (or stopped) broker.
 pub struct Kafka {
     folder: PathBuf,
@@ -167,6 +179,17 @@ impl Kafka {
 
     /// All records of a topic that a read_committed reader sees, by partition and offset.
     pub fn read_all(&self, topic: &str) -> Vec<KeyAndValue> {
+        let mut records = Vec::new();
+        self.read_each(topic, |record| {
+            let owned = |bytes: Option<&[u8]>| bytes.map(<[u8]>::to_vec);
+            records.push(((record.partition, record.offset), (owned(record.key), owned(record.value))));
+        });
+        records.sort();
+        records.into_iter().map(|(_, record)| record).collect()
+    }
+
+    /// Hands over each record of a topic that a read_committed reader sees; those of a partition in order.
+    pub fn read_each(&self, topic: &str, mut take: impl FnMut(Record<'_>)) {
         use rdkafka::Message;
         let mut config = self.config();
         config.set("group.id", "read-all").set("enable.partition.eof", "true").set("enable.auto.commit", "false");
@@ -177,20 +200,17 @@ impl Kafka {
             list.add_partition_offset(topic, partition, Offset::Beginning).expect("an offset");
         }
         consumer.assign(&list).expect("an assignment");
-        let (mut records, mut ended) = (Vec::new(), 0);
+        let mut ended = 0;
         while ended < partitions {
             match consumer.poll(Duration::from_secs(30)).expect("a record or the end within 30 s") {
                 Ok(message) => {
-                    let owned = |bytes: Option<&[u8]>| bytes.map(<[u8]>::to_vec);
-                    let place = (message.partition(), message.offset());
-                    records.push((place, (owned(message.key()), owned(message.payload()))));
+                    let (partition, offset) = (message.partition(), message.offset());
+                    take(Record { partition, offset, key: message.key(), value: message.payload() });
                 }
                 Err(rdkafka::error::KafkaError::PartitionEOF(_)) => ended += 1,
                 Err(error) => panic!("reading {topic}: {error}"),
             }
         }
-        records.sort();
-        records.into_iter().map(|(_, record)| record).collect()
     }
 
     fn config(&self) -> ClientConfig {

@@ -38,5 +38,7 @@ mod sources;
 mod topic_writer;
 #[path = "e2e/topics.rs"]
 mod topics;
+#[path = "e2e/torture.rs"]
+mod torture;
 #[path = "e2e/two_at_once.rs"]
 mod two_at_once;

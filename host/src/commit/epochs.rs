@@ -19,7 +19,7 @@ use crate::source::Positions;
 /// The steps of a commit, in order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Step {
-    /// All outputs are staged and synced.
+    /// All outputs are staged and synced, or under way in the transaction.
     Prepared,
     /// With topics that get each row once: rows, record and offsets are true in Kafka.
     Transacted,

@@ -27,6 +27,11 @@
 //! open. A producer that was fenced is replaced; fenced again and again within a minute while the host never lost its
 //! place in the group, the host gives up, because somebody else runs under its id.
 //!
+//! Workers do not wait for their rows to be delivered when they prepare: they hand over how many there are, and the commit
+//! sends no end of the transaction before the brokers have acknowledged every one of them, and the record. So the record
+//! says of rows what is true once it is: with one row undelivered the transaction is not committed, and the record never
+//! was. What it buys is that rows, record and offsets are under way at the same time, while files are closed.
+//!
 //! The topic is read to the end that all readers see (`read_uncommitted`) at the moment the own transaction is settled: the
 //! end that a reader of committed records sees may be older while somebody else's transaction is open.
 
@@ -48,7 +53,8 @@ use serde::{Deserialize, Serialize};
 use super::record::CommitRecord;
 use crate::config::BatchSettings;
 use crate::error::{Error, ErrorKind, Result};
-use crate::output::kafka::producer::{self, Outgoing, Transactional};
+use crate::output::kafka::flush;
+use crate::output::kafka::producer::{self, Delivered, Outgoing, Transactional};
 use crate::source::kafka::client::{Context, away, configure, not_created, reader};
 use crate::source::kafka::part_of;
 use crate::source::{Positions, Read, Reader};
@@ -159,6 +165,8 @@ pub struct Transactions {
     beginning: Mutex<()>,
     records: Vec<CommitRecord>,
     groups: OnceLock<Groups>,
+    /// What became of the rows of each writer.
+    delivered: Mutex<Vec<Arc<Delivered>>>,
     fenced: Fenced,
 }
 
@@ -204,6 +212,7 @@ impl Transactions {
             records: Vec::new(),
             groups: OnceLock::new(),
             fenced: fenced.clone(),
+            delivered: Mutex::default(),
         };
         transactions.make_topic()?;
         transactions.init()?;
@@ -222,6 +231,26 @@ impl Transactions {
     /// The producer of all outputs, and the longest value that it takes.
     pub(crate) fn producer(&self) -> (Arc<BaseProducer<Context>>, usize) {
         (Arc::clone(&self.producer), self.most_value_bytes)
+    }
+
+    /// For a writer of one output of one worker, what becomes of its rows: the commit waits for them.
+    pub(crate) fn delivered(&self) -> Arc<Delivered> {
+        let delivered = Arc::<Delivered>::default();
+        let mut all = self.delivered.lock().unwrap_or_else(PoisonError::into_inner);
+        // A writer that is gone, because another plan took over, has had its rows committed.
+        all.retain(|of_writer| Arc::strong_count(of_writer) > 1);
+        all.push(Arc::clone(&delivered));
+        delivered
+    }
+
+    /// Whether the brokers have every row of the epoch, and all else that was sent.
+    fn is_delivered(&self) -> Result<bool> {
+        let all = self.delivered.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(reason) = all.iter().find_map(|of_writer| of_writer.failed()) {
+            let what = format!("{OWNER}: a topic at {} did not take a row: {reason}", self.cluster.brokers);
+            return Err(Error::new(ErrorKind::Unavailable, what));
+        }
+        Ok(self.producer.in_flight_count() == 0 && all.iter().all(|of_writer| of_writer.is_complete()))
     }
 
     /// Begins a transaction if none is open: before the first row of an epoch. Any worker may be the first.
@@ -477,14 +506,23 @@ impl super::Transaction for Transactions {
     }
 
     fn commit(&self, record: &CommitRecord) -> Result<()> {
+        let began = Instant::now();
         self.begin()?;
         self.send_record(record)?;
         self.send_offsets(&record.positions)?;
-        // The commit would wait for the deliveries too, and longer.
-        producer::flush(&self.producer, TIMEOUT, || Ok(self.producer.in_flight_count() == 0))?;
+        let offsets = began.elapsed();
+        // All rows, the record among them, were under way while the offsets were sent. The end of the transaction would wait
+        // for the deliveries too, and longer.
+        flush(&self.producer, TIMEOUT, || self.is_delivered())?;
+        if !self.is_delivered()? {
+            return Err(self.away());
+        }
+        let delivered = began.elapsed();
         answered(|| self.producer.commit_transaction(CALL))
             .map_err(|error| self.failed("the transaction is not known to be committed", error))?;
         self.is_open.store(false, Ordering::Release);
+        let (delivery, end) = (delivered - offsets, began.elapsed() - delivered);
+        tracing::debug!(epoch = record.epoch, ?offsets, ?delivery, ?end, "a transaction is committed");
         Ok(())
     }
 }

@@ -1,7 +1,8 @@
 //! Epochs and their commit. Promise: every row of an epoch is in the lake exactly once, or the epoch never was.
 //!
 //! All workers stand between two batches when an epoch ends, and each has prepared: what it wrote since the last commit
-//! is on disk and synced, either in whole files under a staged name or in the spool. Then, in this order:
+//! is on disk and synced, either in whole files under a staged name or in the spool, or in an open transaction (`kafka`). Then,
+//! in this order:
 //!
 //! | step | what it does | a crash right behind it leaves | what the next start does |
 //! |---|---|---|---|

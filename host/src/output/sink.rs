@@ -68,12 +68,7 @@ pub enum Sink {
     /// Parquet files.
     Parquet(Box<ParquetWriter>),
     /// A topic.
-    Kafka {
-        /// Its producer.
-        writer: Box<KafkaWriter>,
-        /// Acknowledged rows that epochs before were told of.
-        told_rows: u64,
-    },
+    Kafka(Box<KafkaWriter>),
 }
 
 /// What one worker's side of one output hands over at the end of an epoch.
@@ -81,7 +76,7 @@ pub enum Sink {
 pub enum Staged {
     /// Files and spool.
     Parquet(Box<Prepared>),
-    /// Rows that the topic's broker acknowledged in this epoch.
+    /// The epoch's rows in a topic: acknowledged by its broker, or not committed before they are.
     Topic(u64),
 }
 
@@ -100,7 +95,7 @@ impl Sink {
             OutputKind::Kafka(settings) => {
                 let transactions = opening.transactions.as_ref();
                 let writer = Box::new(KafkaWriter::new(&planned.name, settings, &planned.columns, transactions)?);
-                Ok(Self::Kafka { writer, told_rows: 0 })
+                Ok(Self::Kafka(writer))
             }
         }
     }
@@ -123,7 +118,7 @@ impl Sink {
     pub fn write(&mut self, rows: &RecordBatch, now_ms: i64) -> Result<()> {
         match self {
             Self::Parquet(writer) => writer.write(rows, now_ms),
-            Self::Kafka { writer, .. } => writer.write(rows),
+            Self::Kafka(writer) => writer.write(rows),
         }
     }
 
@@ -132,19 +127,15 @@ impl Sink {
         match self {
             Self::Parquet(writer) => writer.memory_bytes(),
             // Bounded by librdkafka's queue: a full one makes `write` wait.
-            Self::Kafka { .. } => 0,
+            Self::Kafka(_) => 0,
         }
     }
 
-    /// Makes what was written durable.
+    /// Makes what was written durable; rows of topics that get each row once are so with the commit.
     pub fn prepare(&mut self, now_ms: i64, closing: Closing<'_>) -> Result<Staged> {
         match self {
             Self::Parquet(writer) => Ok(Staged::Parquet(Box::new(writer.prepare(now_ms, closing)?))),
-            Self::Kafka { writer, told_rows } => {
-                writer.flush(ACKNOWLEDGE_TIMEOUT)?;
-                let all_rows = writer.acknowledged_rows();
-                Ok(Staged::Topic(all_rows - std::mem::replace(told_rows, all_rows)))
-            }
+            Self::Kafka(writer) => Ok(Staged::Topic(writer.prepare(ACKNOWLEDGE_TIMEOUT)?)),
         }
     }
 }
@@ -205,7 +196,7 @@ impl RejectSink {
     fn write(&mut self, rows: &RecordBatch, now_ms: i64) -> Result<()> {
         match &mut self.sink {
             Sink::Parquet(writer) => writer.write(rows, now_ms),
-            Sink::Kafka { writer, .. } => writer.write_values(&reject_json(rows, writer.most_value_bytes())),
+            Sink::Kafka(writer) => writer.write_values(&reject_json(rows, writer.most_value_bytes())),
         }
     }
 
