@@ -3,6 +3,7 @@
 # make bench   examples/clicks from a file and from Kafka with CPU and memory, swaps, many stages, exactly once, latency
 # make torture MINUTES=15: hosts, broker and plugins killed, frozen and swapped at random on a real Kafka; HOSTS=3, SEED=n to repeat
 # make fuzz    MINUTES=30: what plugins are made of and return, guided by coverage; `make test` replays its corpus
+# make mutations  the protocol of the commit broken in eight ways: the tests have to notice each
 # make build, plugins, lint, clean
 #
 # Everything is built in one profile and one folder, outside of the working copy, so that a clean clone builds in seconds
@@ -18,7 +19,7 @@ export CARGO_TARGET_DIR ?= $(MILLSTREAM_CACHE)/target
 export PATH := $(PATH):$(HOME)/.cargo/bin
 export MILLSTREAM := $(CARGO_TARGET_DIR)/release/millstream
 
-.PHONY: help setup setup-test build plugins demo test lint lint-licences bench torture fuzz clean
+.PHONY: help setup setup-test build plugins demo test lint lint-licences bench torture fuzz mutations clean
 
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile
@@ -73,6 +74,9 @@ torture: setup-test build
 
 fuzz: build
 	@tests/fuzz/run $(or $(MINUTES),30)
+
+mutations: setup-test
+	@tests/mutations/run
 
 # The build's own folder stays: remove $(CARGO_TARGET_DIR) to start from nothing.
 clean:

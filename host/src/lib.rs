@@ -24,5 +24,7 @@ pub mod record;
 pub mod replay;
 pub mod schema;
 pub mod service;
+#[cfg(test)]
+mod simulation;
 pub mod source;
 pub mod stage;

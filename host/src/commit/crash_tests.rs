@@ -134,7 +134,7 @@ fn worker(number: usize, opening: &Opening, clock: &Arc<dyn Clock>) -> Result<Wo
         decoders: vec![Decoder::new(&columns, Format::Json, &Unknown::Ignore, &[true, true])?],
         stages: Vec::new(),
         outputs: vec![Sink::open(&plan.outputs[0], &OutputKind::Parquet(parquet(lake())), &opening)?],
-        rejects: RejectSink::to_files("crash", Path::new("/lake/rejects"), BTreeMap::new(), &opening)?,
+        rejects: RejectSink::to_files("crash", reject_settings("/lake/rejects".into()), BTreeMap::new(), &opening)?,
         taps: Vec::new(),
     };
     Ok(Worker::new(plan, vec![None], parts, Arc::default(), Arc::clone(clock)))

@@ -32,9 +32,9 @@
 //! says of rows what is true once it is: with one row undelivered the transaction is not committed, and the record never
 //! was. What it buys is that rows, record and offsets are under way at the same time, while files are closed.
 //!
-//! The topic is read to the end that all readers see (`read_uncommitted`) at the moment the own transaction is settled: the
-//! end that a reader of committed records sees may be older while somebody else's transaction is open.
+//! What the transaction ends with, and where reading the topic ends: see `super::topic`.
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -48,9 +48,9 @@ use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerGroupMetadata};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::{BaseProducer, Producer};
-use serde::{Deserialize, Serialize};
 
 use super::record::CommitRecord;
+use super::topic::{self, CommitTopic, Steps};
 use crate::config::BatchSettings;
 use crate::error::{Error, ErrorKind, Result};
 use crate::output::kafka::flush;
@@ -169,22 +169,6 @@ pub struct Transactions {
     delivered: Mutex<Vec<Arc<Delivered>>>,
     fenced: Fenced,
 }
-
-/// The first line of a message in the commit topic; behind it a part of the record's JSON.
-#[derive(Debug, Serialize, Deserialize)]
-struct Head {
-    epoch: u64,
-    part: usize,
-    parts: usize,
-    /// CRC-32 of the whole record's JSON.
-    crc32: u32,
-}
-
-/// The parts of one host's last record.
-type Parts = BTreeMap<usize, (Head, Vec<u8>)>;
-
-/// By host its parts, and where the last of them stands in the topic.
-type PartsOfHosts = BTreeMap<String, (i64, Parts)>;
 
 impl Transactions {
     /// Connects, ends what the host left open, and reads the hosts' last commits. `longest`: of an epoch.
@@ -305,40 +289,21 @@ impl Transactions {
 
     /// The last record of each host of the pipeline, as they are now; the one that was committed last at the end.
     pub fn read_records(&self) -> Result<Vec<CommitRecord>> {
-        let deadline = Instant::now() + TIMEOUT;
-        let end = self.bounds(&self.reader("read_uncommitted")?, deadline)?.1;
-        let reader = self.reader("read_committed")?;
-        let mut patience = Some(Instant::now() + STUCK);
-        let first = loop {
-            let (first, stable) = self.bounds(&reader, deadline)?;
-            if stable >= end {
-                break first;
-            }
-            if Instant::now() >= deadline {
-                let what = format!("{OWNER}: somebody's transaction in topic {:?} stays open", self.topic);
-                return Err(Error::new(ErrorKind::Unavailable, what).help(
-                    "it ends by itself after its `transaction.timeout.ms`; does another host of this pipeline hang?",
-                ));
-            }
-            if patience.is_some_and(|until| Instant::now() >= until) {
-                patience = None;
-                self.end_stuck(stable, end, deadline)?;
-            }
-            drop(reader.poll(Duration::from_millis(100)));
-        };
-        let mut hosts = PartsOfHosts::new();
-        self.read(reader, (first, end), deadline, |offset, key, value| self.take_part(&mut hosts, offset, key, value))?;
-        let mut hosts: Vec<_> = hosts.into_iter().collect();
-        hosts.sort_by_key(|(_, (offset, _))| *offset);
-        let records = hosts.into_iter().map(|(host, (_, parts))| self.join(&host, parts));
-        records.filter_map(Result::transpose).collect()
+        topic::read_records(&TopicReader {
+            transactions: self,
+            deadline: Instant::now() + TIMEOUT,
+            stuck: Cell::new(Some(Instant::now() + STUCK)),
+            of_all: self.reader("read_uncommitted")?,
+            of_committed: self.reader("read_committed")?,
+        })
     }
 
     /// Ends the transactions of hosts that stay open in the commit topic: a host that was killed in the middle of a commit
     /// would hold up all others until its transaction times out. One that is only slow throws its epoch away and comes back.
-    fn end_stuck(&self, stable: i64, end: i64, deadline: Instant) -> Result<()> {
+    fn end_stuck(&self, open: (i64, i64), deadline: Instant) -> Result<()> {
         let mut hosts = BTreeSet::new();
-        self.read(self.reader("read_uncommitted")?, (stable, end), deadline, |_, key, _| {
+        let reader = self.reader("read_uncommitted")?;
+        self.read(reader, open, deadline, &mut |_, key, _| {
             let host = key.and_then(|key| std::str::from_utf8(key).ok()?.rsplit_once('/'));
             hosts.extend(host.map(|(host, _)| host.to_owned()));
             Ok(())
@@ -360,7 +325,7 @@ impl Transactions {
         client: BaseConsumer<Context>,
         range: (i64, i64),
         deadline: Instant,
-        mut take: impl FnMut(i64, Option<&[u8]>, Option<&[u8]>) -> Result<()>,
+        take: &mut dyn FnMut(i64, Option<&[u8]>, Option<&[u8]>) -> Result<()>,
     ) -> Result<()> {
         let mut reader = part_of(OWNER, &self.topic, client, range)?;
         loop {
@@ -394,65 +359,6 @@ impl Transactions {
                 Err(_) => drop(reader.poll(Duration::from_millis(100))),
             }
         }
-    }
-
-    fn take_part(&self, hosts: &mut PartsOfHosts, offset: i64, key: Option<&[u8]>, value: Option<&[u8]>) -> Result<()> {
-        let host_and_part = key.and_then(|key| std::str::from_utf8(key).ok()?.rsplit_once('/'));
-        let (Some((host, _)), Some(value)) = (host_and_part, value) else { return Ok(()) };
-        let end = memchr::memchr(b'\n', value).ok_or_else(|| self.damaged(host, "a message has no first line"))?;
-        let head: Head =
-            serde_json::from_slice(&value[..end]).map_err(|error| self.damaged(host, &error.to_string()))?;
-        let (last, parts) = hosts.entry(host.to_owned()).or_default();
-        *last = offset;
-        parts.insert(head.part, (head, value[end + 1..].to_vec()));
-        Ok(())
-    }
-
-    /// The record that part 0 begins: all parts of a record are written together, so the others are of the same epoch.
-    fn join(&self, host: &str, mut parts: Parts) -> Result<Option<CommitRecord>> {
-        let damaged = |what: &str| self.damaged(host, what);
-        let Some((head, mut json)) = parts.remove(&0) else { return Ok(None) };
-        for part in 1..head.parts {
-            let (of, bytes) = parts.remove(&part).ok_or_else(|| damaged(&format!("part {part} is missing")))?;
-            if of.epoch != head.epoch {
-                return Err(damaged(&format!("part {part} of epoch {} is of epoch {}", head.epoch, of.epoch)));
-            }
-            json.extend(bytes);
-        }
-        if crc32fast::hash(&json) != head.crc32 {
-            return Err(damaged(&format!("the record of epoch {} fails its checksum", head.epoch)));
-        }
-        serde_json::from_slice(&json).map(Some).map_err(|error| damaged(&error.to_string()))
-    }
-
-    fn send_record(&self, record: &CommitRecord) -> Result<()> {
-        let json = serde_json::to_vec(record)
-            .map_err(|error| Error::new(ErrorKind::Internal, "a commit record has no JSON form").caused_by(error))?;
-        let parts = json.chunks(self.most_value_bytes.max(1));
-        let (count, crc32) = (parts.len(), crc32fast::hash(&json));
-        for (part, bytes) in parts.enumerate() {
-            let head = Head { epoch: record.epoch, part, parts: count, crc32 };
-            let mut value = serde_json::to_vec(&head)
-                .map_err(|error| Error::new(ErrorKind::Internal, "a commit has no JSON form").caused_by(error))?;
-            value.push(b'\n');
-            value.extend_from_slice(bytes);
-            let key = format!("{}/{part}", self.host);
-            // A message that is not delivered makes the commit fail: nobody counts.
-            let message = Outgoing::with_opaque_to(&self.topic, Arc::default()).partition(0);
-            let message = message.key(key.as_bytes()).payload(&value);
-            let refused = |error| self.failed("the record cannot be sent", error);
-            producer::send(&self.producer, message, || Ok(()), refused)?;
-        }
-        Ok(())
-    }
-
-    fn send_offsets(&self, positions: &Positions) -> Result<()> {
-        let Some(groups) = self.groups.get() else { return Ok(()) };
-        for GroupOffsets { offsets, group } in groups(positions)? {
-            answered(|| self.producer.send_offsets_to_transaction(&offsets, &group, CALL))
-                .map_err(|error| self.failed("the offsets of a group are not taken", error))?;
-        }
-        Ok(())
     }
 
     fn failed(&self, what: &str, error: KafkaError) -> Error {
@@ -489,12 +395,6 @@ impl Transactions {
         ))
     }
 
-    fn damaged(&self, host: &str, what: &str) -> Error {
-        let what = format!("{OWNER}: the last record of host {host} in topic {:?} is damaged: {what}", self.topic);
-        Error::new(ErrorKind::Storage, what)
-            .help("nothing is written. The commit log in the data folder has all but perhaps the last epoch; please report this")
-    }
-
     fn away(&self) -> Error {
         away(OWNER, &self.cluster.brokers, TIMEOUT, &self.producer.context().log)
     }
@@ -506,24 +406,84 @@ impl super::Transaction for Transactions {
     }
 
     fn commit(&self, record: &CommitRecord) -> Result<()> {
-        let began = Instant::now();
-        self.begin()?;
-        self.send_record(record)?;
-        self.send_offsets(&record.positions)?;
-        let offsets = began.elapsed();
+        topic::commit(self, record, self.most_value_bytes)
+    }
+}
+
+impl Steps for Transactions {
+    fn begin(&self) -> Result<()> {
+        Self::begin(self)
+    }
+
+    fn send(&self, key: &str, value: &[u8]) -> Result<()> {
+        // A message that is not delivered makes the commit fail: nobody counts.
+        let message = Outgoing::with_opaque_to(&self.topic, Arc::default()).partition(0);
+        let message = message.key(key.as_bytes()).payload(value);
+        let refused = |error| self.failed("the record cannot be sent", error);
+        producer::send(&self.producer, message, || Ok(()), refused)
+    }
+
+    fn send_offsets(&self, positions: &Positions) -> Result<()> {
+        let Some(groups) = self.groups.get() else { return Ok(()) };
+        for GroupOffsets { offsets, group } in groups(positions)? {
+            answered(|| self.producer.send_offsets_to_transaction(&offsets, &group, CALL))
+                .map_err(|error| self.failed("the offsets of a group are not taken", error))?;
+        }
+        Ok(())
+    }
+
+    fn flush(&self) -> Result<()> {
         // All rows, the record among them, were under way while the offsets were sent. The end of the transaction would wait
         // for the deliveries too, and longer.
         flush(&self.producer, TIMEOUT, || self.is_delivered())?;
-        if !self.is_delivered()? {
-            return Err(self.away());
-        }
-        let delivered = began.elapsed();
+        if self.is_delivered()? { Ok(()) } else { Err(self.away()) }
+    }
+
+    fn end(&self) -> Result<()> {
         answered(|| self.producer.commit_transaction(CALL))
             .map_err(|error| self.failed("the transaction is not known to be committed", error))?;
         self.is_open.store(false, Ordering::Release);
-        let (delivery, end) = (delivered - offsets, began.elapsed() - delivered);
-        tracing::debug!(epoch = record.epoch, ?offsets, ?delivery, ?end, "a transaction is committed");
         Ok(())
+    }
+}
+
+/// The commit topic, as it is read once.
+struct TopicReader<'a> {
+    transactions: &'a Transactions,
+    deadline: Instant,
+    /// Until when a transaction that is open is taken for one that is about to end.
+    stuck: Cell<Option<Instant>>,
+    of_all: BaseConsumer<Context>,
+    of_committed: BaseConsumer<Context>,
+}
+
+impl CommitTopic for TopicReader<'_> {
+    fn end(&self) -> Result<i64> {
+        Ok(self.transactions.bounds(&self.of_all, self.deadline)?.1)
+    }
+
+    fn stable_end(&self) -> Result<i64> {
+        Ok(self.transactions.bounds(&self.of_committed, self.deadline)?.1)
+    }
+
+    fn wait(&self) -> Result<()> {
+        if Instant::now() >= self.deadline {
+            let what = format!("{OWNER}: somebody's transaction in topic {:?} stays open", self.transactions.topic);
+            return Err(Error::new(ErrorKind::Unavailable, what).help(
+                "it ends by itself after its `transaction.timeout.ms`; does another host of this pipeline hang?",
+            ));
+        }
+        if self.stuck.get().is_some_and(|until| Instant::now() >= until) {
+            self.stuck.set(None);
+            self.transactions.end_stuck((self.stable_end()?, self.end()?), self.deadline)?;
+        }
+        drop(self.of_committed.poll(Duration::from_millis(100)));
+        Ok(())
+    }
+
+    fn read(&self, each: &mut dyn FnMut(i64, Option<&[u8]>, Option<&[u8]>) -> Result<()>) -> Result<()> {
+        let bounds = self.transactions.bounds(&self.of_committed, self.deadline)?;
+        self.transactions.read(self.transactions.reader("read_committed")?, bounds, self.deadline, each)
     }
 }
 

@@ -27,6 +27,7 @@ mod kafka;
 mod log;
 mod record;
 mod rewind;
+pub(crate) mod topic;
 
 pub use adopt::{Taker, adopt, settle_all};
 pub use epochs::{Epochs, Recovered, Settings, Step, Transaction, staging_folder};

@@ -56,10 +56,12 @@ struct NameChange {
 }
 
 /// SplitMix64: the same seed makes the same crash.
-struct Chance(u64);
+#[derive(Debug)]
+pub(crate) struct Chance(pub u64);
 
 impl Chance {
-    fn below(&mut self, bound: usize) -> usize {
+    /// A number from 0 to `bound` - 1.
+    pub fn below(&mut self, bound: usize) -> usize {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
@@ -67,7 +69,14 @@ impl Chance {
         ((z ^ (z >> 31)) % bound.max(1) as u64) as usize
     }
 
-    fn coin(&mut self) -> bool {
+    /// A seed for somebody else.
+    #[cfg(test)]
+    pub fn seed(&mut self) -> u64 {
+        self.below(usize::MAX) as u64
+    }
+
+    /// Yes or no, each as often.
+    pub fn coin(&mut self) -> bool {
         self.below(2) == 0
     }
 }

@@ -13,6 +13,8 @@ mod memory;
 mod poison;
 mod real;
 
+#[cfg(test)]
+pub(crate) use memory::Chance;
 pub use memory::MemoryDisk;
 pub use poison::PoisonDisk;
 pub use real::RealDisk;

@@ -68,7 +68,22 @@ pub enum Sink {
     /// Parquet files.
     Parquet(Box<ParquetWriter>),
     /// A topic.
-    Kafka(Box<KafkaWriter>),
+    Topic(Box<dyn TopicWriter>),
+}
+
+/// Writes rows to a topic: Kafka's, or the simulation's.
+pub trait TopicWriter: Send {
+    /// Hands over rows; waits while the way to the brokers is full.
+    fn write(&mut self, rows: &RecordBatch) -> Result<()>;
+
+    /// Hands over values as they are.
+    fn write_values(&mut self, values: &[String]) -> Result<()>;
+
+    /// The longest value that it takes.
+    fn most_value_bytes(&self) -> usize;
+
+    /// Ends an epoch: its rows. At least once: when they were acknowledged. Exactly once: the commit waits for that.
+    fn prepare(&mut self, timeout: Duration) -> Result<u64>;
 }
 
 /// What one worker's side of one output hands over at the end of an epoch.
@@ -95,7 +110,7 @@ impl Sink {
             OutputKind::Kafka(settings) => {
                 let transactions = opening.transactions.as_ref();
                 let writer = Box::new(KafkaWriter::new(&planned.name, settings, &planned.columns, transactions)?);
-                Ok(Self::Kafka(writer))
+                Ok(Self::Topic(writer))
             }
         }
     }
@@ -118,7 +133,7 @@ impl Sink {
     pub fn write(&mut self, rows: &RecordBatch, now_ms: i64) -> Result<()> {
         match self {
             Self::Parquet(writer) => writer.write(rows, now_ms),
-            Self::Kafka(writer) => writer.write(rows),
+            Self::Topic(writer) => writer.write(rows),
         }
     }
 
@@ -127,7 +142,7 @@ impl Sink {
         match self {
             Self::Parquet(writer) => writer.memory_bytes(),
             // Bounded by librdkafka's queue: a full one makes `write` wait.
-            Self::Kafka(_) => 0,
+            Self::Topic(_) => 0,
         }
     }
 
@@ -135,7 +150,7 @@ impl Sink {
     pub fn prepare(&mut self, now_ms: i64, closing: Closing<'_>) -> Result<Staged> {
         match self {
             Self::Parquet(writer) => Ok(Staged::Parquet(Box::new(writer.prepare(now_ms, closing)?))),
-            Self::Kafka(writer) => Ok(Staged::Topic(writer.prepare(ACKNOWLEDGE_TIMEOUT)?)),
+            Self::Topic(writer) => Ok(Staged::Topic(writer.prepare(ACKNOWLEDGE_TIMEOUT)?)),
         }
     }
 }
@@ -151,21 +166,21 @@ impl RejectSink {
     /// Opens a worker's side of the rejects.
     pub fn open(pipeline: &Pipeline, digests: BTreeMap<String, String>, opening: &Opening) -> Result<Self> {
         match &pipeline.rejects {
-            Rejects::File { path } => Self::to_files(&pipeline.name, path, digests, opening),
+            Rejects::File { path } => Self::to_files(&pipeline.name, reject_settings(path.clone()), digests, opening),
             Rejects::Kafka(settings) => {
                 Self::new(&pipeline.name, &OutputKind::Kafka(settings.clone()), digests, opening)
             }
         }
     }
 
-    /// Opens a worker's side of rejects that go to files in a folder.
+    /// Opens a worker's side of rejects that go to files.
     pub fn to_files(
         pipeline: &str,
-        folder: &Path,
+        settings: ParquetOutput,
         digests: BTreeMap<String, String>,
         opening: &Opening,
     ) -> Result<Self> {
-        Self::new(pipeline, &OutputKind::Parquet(reject_settings(folder.to_path_buf())), digests, opening)
+        Self::new(pipeline, &OutputKind::Parquet(settings), digests, opening)
     }
 
     fn new(pipeline: &str, kind: &OutputKind, digests: BTreeMap<String, String>, opening: &Opening) -> Result<Self> {
@@ -196,7 +211,7 @@ impl RejectSink {
     fn write(&mut self, rows: &RecordBatch, now_ms: i64) -> Result<()> {
         match &mut self.sink {
             Sink::Parquet(writer) => writer.write(rows, now_ms),
-            Sink::Kafka(writer) => writer.write_values(&reject_json(rows, writer.most_value_bytes())),
+            Sink::Topic(writer) => writer.write_values(&reject_json(rows, writer.most_value_bytes())),
         }
     }
 

@@ -1,22 +1,18 @@
 //! Ends epochs: all workers stop between two batches and prepare, one commit is made, they go on. A new plan comes in
 //! between two epochs, in the same stop.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, bounded, never, select};
 
+use super::boundary::{Boundary, Crossed, Inputs};
 use super::logic::Change;
-use super::probation::{Probation, Record};
+use super::probation::Probation;
 use super::threads::{Event, Order, Replacement, WorkerThread};
-use crate::clock::Clock;
-use crate::commit::{CommitRecord, Epochs, PlanStamp};
+use crate::commit::{CommitRecord, PlanStamp};
 use crate::config::Swap;
 use crate::error::{Error, ErrorKind, Result};
-use crate::output::{Combine, Prepared, Staged, Token};
-use crate::pipeline::{Counts, Ending, Phases, Share, Stopwatch};
-use crate::source::Positions;
+use crate::pipeline::{Ending, Share, Stopwatch};
 
 /// A checked plan with the parts of every worker, ready to take over.
 pub struct Proposal {
@@ -68,13 +64,7 @@ pub enum Request {
 }
 
 /// What runs when an epoch was published: offsets are committed, progress is shown.
-pub trait Observer {
-    /// Called before each commit: notes in what was read which file each partition is.
-    fn identify(&mut self, read: &mut Positions);
-
-    /// Called at the end of each epoch, also of one in which nothing happened.
-    fn look(&mut self) -> Result<()>;
-
+pub trait Observer: Inputs {
     /// Whether groups gave more partitions, or want some back.
     fn is_moved(&self) -> bool;
 
@@ -92,26 +82,14 @@ pub struct Coordinator<'a> {
     pub requests: Receiver<Request>,
     /// Says when to look whether partitions moved.
     pub moved: Receiver<()>,
-    /// The commit.
-    pub epochs: Epochs,
-    /// The plan that runs.
-    pub stamp: PlanStamp,
+    /// What happens between two epochs.
+    pub boundary: Boundary,
     /// Time between two commits.
     pub interval: Duration,
-    /// How the workers' files of each Parquet output become one token.
-    pub combines: BTreeMap<String, Combine>,
-    /// For the age of files.
-    pub clock: Arc<dyn Clock>,
     /// Who watches.
     pub observer: &'a mut dyn Observer,
-    /// CPU time by phase, of all workers and of the commits.
-    pub phases: Phases,
     /// By worker, whether all its readers are at their end.
     pub at_end: Vec<bool>,
-    /// What the stages did under this plan.
-    pub record: Record,
-    /// The stages that have to prove themselves.
-    pub probation: Option<Probation>,
 }
 
 /// Why an epoch ends.
@@ -131,18 +109,6 @@ enum Over {
     Failed(String),
 }
 
-/// What all workers prepared, together.
-enum Merged {
-    Epoch {
-        read: Positions,
-        outputs: BTreeMap<String, Token>,
-        counts: Counts,
-        passed: Vec<Change>,
-    },
-    /// Why stages on probation did not pass.
-    Failed(String),
-}
-
 /// What follows an epoch.
 enum Next {
     SamePlan,
@@ -158,7 +124,7 @@ impl Coordinator<'_> {
             Ok(Over::Moved) => Ok(Outcome::Moved),
             Ok(Over::Done) => Ok(Outcome::Done),
             // A stage that fails for good in its first epoch did not pass.
-            Err(error) if error.kind() == ErrorKind::Plugin && self.probation.is_some() => {
+            Err(error) if error.kind() == ErrorKind::Plugin && self.boundary.probation.is_some() => {
                 Ok(self.aborted(error.to_string()))
             }
             Err(error) => Err(error),
@@ -166,8 +132,7 @@ impl Coordinator<'_> {
     }
 
     fn aborted(&mut self, why: String) -> Outcome {
-        let changes = self.probation.take().map(|probation| probation.changes()).unwrap_or_default();
-        Outcome::Aborted { changes, why }
+        Outcome::Aborted { changes: self.boundary.on_probation(), why }
     }
 
     /// One epoch after the other.
@@ -180,7 +145,7 @@ impl Coordinator<'_> {
                 Reason::Due | Reason::Swap(_) => None,
             };
             let failed = match reason {
-                Reason::Due => self.end_epoch(&self.due(), Next::SamePlan)?,
+                Reason::Due => self.end_epoch(&self.boundary.due(), Next::SamePlan)?,
                 Reason::AllAtEnd | Reason::Stop | Reason::Moved => self.end_epoch(&Ending::All, Next::End)?,
                 Reason::Swap(proposal) => self.end_epoch(&Ending::All, Next::Swap(proposal))?,
             };
@@ -192,7 +157,7 @@ impl Coordinator<'_> {
 
     /// Waits for a reason to end the epoch.
     fn wait(&mut self) -> Result<Reason> {
-        let held_open = self.probation.as_ref().map(Probation::left).unwrap_or_default();
+        let held_open = self.boundary.probation.as_ref().map(Probation::left).unwrap_or_default();
         let due = crossbeam_channel::at(Instant::now() + self.interval.max(held_open));
         while !self.at_end.iter().all(|end| *end) {
             select! {
@@ -216,36 +181,27 @@ impl Coordinator<'_> {
         Ok(Reason::AllAtEnd)
     }
 
-    /// By output the partitions of which a worker has a file that is too old by now.
-    fn due(&self) -> Ending {
-        match self.epochs.last() {
-            Some(last) => Ending::due(&self.combines, &last.outputs, self.clock.now_ms()),
-            None => Ending::default(),
-        }
-    }
-
     /// Ends the epoch. Not committed is one in which a probation was failed: says why.
     fn end_epoch(&mut self, ending: &Ending, next: Next) -> Result<Option<String>> {
         let began = Instant::now();
         self.workers.iter().try_for_each(|worker| worker.tell(Order::Prepare(ending.clone())))?;
         let shares = self.collect()?;
         let mut watch = Stopwatch::start();
-        let (mut read, outputs, counts, passed) = match self.merge(shares)? {
-            Merged::Failed(why) => return Ok(Some(why)),
-            Merged::Epoch { read, outputs, counts, passed } => (read, outputs, counts, passed),
+        let goes_on = matches!(next, Next::SamePlan);
+        let passed = match self.boundary.cross(shares, goes_on, &mut *self.observer)? {
+            Crossed::Failed(why) => return Ok(Some(why)),
+            Crossed::Nothing => {
+                self.go_on()?;
+                return Ok(None);
+            }
+            Crossed::Committed(passed) => passed,
         };
-        self.observer.look()?;
-        if matches!(next, Next::SamePlan)
-            && counts == Counts::default()
-            && outputs.values().all(|token| token.files.is_empty())
-        {
-            // Nothing was read and no file closed: what the last commit says is still all there is.
-            self.go_on()?;
-            return Ok(None);
-        }
-        self.observer.identify(&mut read);
-        let record = self.epochs.commit(&self.stamp, &read, outputs, counts)?;
-        self.phases.add("commit", watch.lap_ns());
+        self.boundary.phases.add("commit", watch.lap_ns());
+        let record = self
+            .boundary
+            .epochs
+            .last()
+            .ok_or_else(|| Error::new(ErrorKind::Internal, "the commit that was just made is gone"))?;
         let swapped: &[Change] = match &next {
             Next::Swap(proposal) => &proposal.changes,
             Next::SamePlan | Next::End => &[],
@@ -261,19 +217,14 @@ impl Coordinator<'_> {
     }
 
     fn go_on(&self) -> Result<()> {
-        let epoch = self.epochs.next_epoch();
+        let epoch = self.boundary.epochs.next_epoch();
         self.workers.iter().try_for_each(|worker| worker.tell(Order::Go { epoch }))
     }
 
     fn swap(&mut self, proposal: Proposal) -> Result<()> {
-        self.stamp = proposal.stamp;
-        let before = std::mem::take(&mut self.record);
-        // What has not proved itself yet goes on having to.
-        let mut watched = self.probation.take().map(Probation::into_watched).unwrap_or_default();
-        watched.extend(proposal.watched);
-        self.probation = (!watched.is_empty()).then(|| Probation::new(watched, before));
+        self.boundary.swap(proposal.stamp, proposal.watched);
         for (worker, replacement) in self.workers.iter().zip(proposal.replacements) {
-            worker.tell(Order::Replace { epoch: self.epochs.next_epoch(), next: Box::new(replacement) })?;
+            worker.tell(Order::Replace { epoch: self.boundary.epochs.next_epoch(), next: Box::new(replacement) })?;
         }
         Ok(())
     }
@@ -290,49 +241,6 @@ impl Coordinator<'_> {
             }
         }
         Ok(shares.into_iter().flatten().collect())
-    }
-
-    fn merge(&mut self, shares: Vec<Share>) -> Result<Merged> {
-        let mut read = Positions::new();
-        let mut counts = Counts::default();
-        let mut phases = Phases::default();
-        let mut prepared: BTreeMap<String, Vec<Prepared>> = BTreeMap::new();
-        let mut tokens: BTreeMap<String, Token> = BTreeMap::new();
-        for share in shares {
-            for (partition, position) in share.positions {
-                read.entry(partition).or_default().ranges.merge(&position.ranges);
-            }
-            counts.merge(&share.counts);
-            phases.merge(&share.phases);
-            for (output, staged) in share.outputs {
-                match staged {
-                    Staged::Parquet(part) => prepared.entry(output).or_default().push(*part),
-                    Staged::Topic(rows) => tokens.entry(output).or_default().acknowledged_rows += rows,
-                }
-            }
-        }
-        self.phases.merge(&phases);
-        let passed = match self.judge(&counts, &phases) {
-            Ok(passed) => passed,
-            Err(why) => return Ok(Merged::Failed(why)),
-        };
-        for (output, parts) in prepared {
-            let combine = self.combines.get(&output).ok_or_else(|| {
-                Error::new(ErrorKind::Internal, format!("output \"{output}\" staged files, but has no folder"))
-            })?;
-            tokens.insert(output, combine.combine(parts)?);
-        }
-        Ok(Merged::Epoch { read, outputs: tokens, counts, passed })
-    }
-
-    /// Takes an epoch into account; what passed its probation with it.
-    fn judge(&mut self, counts: &Counts, phases: &Phases) -> Result<Vec<Change>, String> {
-        self.record.add(counts, phases);
-        let Some(probation) = &mut self.probation else { return Ok(Vec::new()) };
-        if !probation.judge(counts, phases)? {
-            return Ok(Vec::new());
-        }
-        Ok(self.probation.take().map(|probation| probation.changes()).unwrap_or_default())
     }
 }
 

@@ -1,6 +1,7 @@
 //! A running pipeline: threads, epochs by time, watching, swap, the summary at the end.
 
 mod assembly;
+mod boundary;
 mod choose;
 pub mod control;
 mod coordinator;
@@ -18,6 +19,8 @@ mod summary;
 mod threads;
 
 pub use assembly::{build_plan, decoders, event_time, load, load_files, stages};
+#[cfg(test)]
+pub(crate) use boundary::{Boundary, Crossed, Inputs};
 pub use logic::{Change, Plugins, Version, plugin_stages};
 pub use rewind::{RewindSettings, Rewound, removed, rewind};
 pub use run::{Failure, Mode, RunSettings, run};

@@ -10,12 +10,12 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 
 use super::assembly::{Assembly, lakes};
+use super::boundary::{Boundary, Inputs};
 use super::choose::choose;
 use super::control::Control;
 use super::coordinator::{Coordinator, Ended, Observer, Outcome, Request, requests};
 use super::life::{By, Changes, Entry, History, Question, Watch, What};
 use super::logic::{Change, Logic};
-use super::probation::Record;
 use super::progress::Progress;
 use super::share;
 use super::sources::{Opening, Readers, Sources};
@@ -31,7 +31,7 @@ use crate::dimension::Dimension;
 use crate::disk::{Disk, RealDisk};
 use crate::error::{Error, ErrorKind, Result, one_line};
 use crate::output::Token;
-use crate::pipeline::{Counts, Parts, Phases, Taps, Worker, process_cpu_ns};
+use crate::pipeline::{Counts, Parts, Taps, Worker, process_cpu_ns};
 use crate::plan::Plan;
 use crate::plugin::Engine;
 use crate::replay::{ReplayReader, Replays};
@@ -244,18 +244,12 @@ impl OneLife<'_> {
             events,
             requests: asked,
             moved: assembly.members.is_moved.clone(),
-            epochs,
-            stamp,
+            boundary: Boundary::new(epochs, stamp, combines, Arc::clone(&assembly.clock)),
             interval: pipeline.epoch.interval,
-            clock: Arc::clone(&assembly.clock),
-            combines,
             observer: &mut observer,
-            phases: Phases::default(),
-            record: Record::default(),
-            probation: None,
         };
         let ended = coordinator.run();
-        let phases = std::mem::take(&mut coordinator.phases);
+        let phases = std::mem::take(&mut coordinator.boundary.phases);
         drop(coordinator);
         drop((stopping, changing, progress));
         tally.add_phases(&phases);
@@ -459,7 +453,12 @@ struct Committed<'a> {
     read: Positions,
 }
 
-impl Observer for Committed<'_> {
+impl Inputs for Committed<'_> {
+    fn look(&mut self) -> Result<()> {
+        self.sources.rescan()?;
+        self.sources.check()
+    }
+
     fn identify(&mut self, read: &mut Positions) {
         self.sources.identify(read);
         for (partition, position) in read {
@@ -468,7 +467,9 @@ impl Observer for Committed<'_> {
             }
         }
     }
+}
 
+impl Observer for Committed<'_> {
     fn ended(&mut self, ended: &Ended<'_>) -> Result<()> {
         self.assembly.replays.committed()?;
         self.tally.add(ended.record);
@@ -490,11 +491,6 @@ impl Observer for Committed<'_> {
 
     fn is_moved(&self) -> bool {
         self.sources.is_moved()
-    }
-
-    fn look(&mut self) -> Result<()> {
-        self.sources.rescan()?;
-        self.sources.check()
     }
 }
 

@@ -44,7 +44,14 @@ pub struct Stage {
 enum AtWork {
     Plugin(Box<Running>),
     Lookup(NativeLookup),
+    /// The simulation's stand-in for a plugin.
+    #[cfg(test)]
+    Native(Native),
 }
+
+/// A function in a plugin's place, and the version that it is told.
+#[cfg(test)]
+pub type Native = (fn(&Batch, i64) -> crate::contract::Patch, i64);
 
 /// What became of a batch's rows.
 #[derive(Debug)]
@@ -83,6 +90,12 @@ impl Stage {
         Ok(Self { planned: planned.clone(), work, rejected })
     }
 
+    /// A stage that runs a function where the plan has a plugin.
+    #[cfg(test)]
+    pub fn native(planned: &PlannedStage, work: Native) -> Self {
+        Self { planned: planned.clone(), work: AtWork::Native(work), rejected: None }
+    }
+
     /// Applies the stage to a batch.
     ///
     /// `tables` are the dimensions by their index, pinned for this batch. `now_ms` is the time that a plugin sees, by
@@ -95,6 +108,8 @@ impl Stage {
     pub fn apply(&mut self, batch: &Batch, tables: &[Snapshot], now_ms: i64, elapsed: Duration) -> Result<Applied> {
         let patch = match &mut self.work {
             AtWork::Lookup(lookup) => lookup.patch(batch, tables)?,
+            #[cfg(test)]
+            AtWork::Native((work, version)) => work(batch, *version),
             AtWork::Plugin(running) => {
                 let Work::Plugin(work) = &self.planned.work else {
                     return Err(Error::new(ErrorKind::Internal, "a plugin's stage is planned as a lookup"));
@@ -126,6 +141,8 @@ impl Stage {
         match &self.work {
             AtWork::Plugin(running) => running.memory_bytes(),
             AtWork::Lookup(_) => 0,
+            #[cfg(test)]
+            AtWork::Native(_) => 0,
         }
     }
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
 use millstream::config;
 use millstream::error::{ErrorKind, Result};
+use millstream::output::TopicWriter;
 use millstream::output::kafka::KafkaWriter;
 use millstream::schema::Column;
 use millstream_tests::kafka::Kafka;

@@ -26,6 +26,7 @@ use rdkafka::error::KafkaError;
 use rdkafka::producer::{BaseProducer, Producer};
 use rdkafka::types::RDKafkaErrorCode;
 
+use super::TopicWriter;
 use crate::commit::Transactions;
 use crate::config::{self, Delivery};
 use crate::error::{Error, ErrorKind, Result};
@@ -131,51 +132,6 @@ impl KafkaWriter {
         }
     }
 
-    /// Hands the rows to the producer; waits while its queue is full.
-    pub fn write(&mut self, batch: &RecordBatch) -> Result<()> {
-        self.begin()?;
-        let wrong = |error: ArrowError| {
-            Error::new(ErrorKind::Internal, format!("{}: rows cannot be written as JSON", self.owner)).caused_by(error)
-        };
-        let keys = match self.key {
-            Some(column) => Some(Keys::new(batch.column(column)).map_err(wrong)?),
-            None => None,
-        };
-        let options = json_options();
-        let rows = StructArray::from(batch.clone());
-        let field: FieldRef = Arc::new(Field::new("row", rows.data_type().clone(), false));
-        let mut encoder = make_encoder(&field, &rows, &options).map_err(wrong)?;
-        let (mut value, mut key) = (Vec::with_capacity(512), Vec::new());
-        let sent = Sent::new(&self.delivered);
-        for row in 0..batch.num_rows() {
-            value.clear();
-            encoder.encode(row, &mut value);
-            let key = keys.as_ref().and_then(|keys| keys.text(row, &mut key));
-            self.send(&sent, key, &value)?;
-            if row % POLL_ROWS == POLL_ROWS - 1 {
-                self.producer.poll(Duration::ZERO);
-            }
-        }
-        self.producer.poll(Duration::ZERO);
-        self.written_rows += batch.num_rows() as u64;
-        self.check_failed()
-    }
-
-    /// Hands values to the producer as they are; waits while its queue is full.
-    pub fn write_values(&mut self, values: &[String]) -> Result<()> {
-        self.begin()?;
-        let sent = Sent::new(&self.delivered);
-        values.iter().try_for_each(|value| self.send(&sent, None, value.as_bytes()))?;
-        self.producer.poll(Duration::ZERO);
-        self.written_rows += values.len() as u64;
-        self.check_failed()
-    }
-
-    /// The longest value that the producer takes.
-    pub fn most_value_bytes(&self) -> usize {
-        self.most_value_bytes
-    }
-
     /// Before the first row of an epoch.
     fn begin(&self) -> Result<()> {
         self.transactions.as_ref().map_or(Ok(()), |transactions| transactions.begin())
@@ -198,16 +154,6 @@ impl KafkaWriter {
         }
         Error::new(ErrorKind::Unavailable, format!("{}: a row was not taken for topic {:?}", self.owner, self.topic))
             .caused_by(error)
-    }
-
-    /// Ends an epoch: its rows. At least once: when they were acknowledged. Exactly once: the commit waits for that.
-    pub fn prepare(&mut self, timeout: Duration) -> Result<u64> {
-        match &self.transactions {
-            Some(_) => self.delivered.prepared_rows.store(self.written_rows, Ordering::Relaxed),
-            None => self.flush(timeout)?,
-        }
-        self.check_failed()?;
-        Ok(self.written_rows - std::mem::replace(&mut self.prepared_rows, self.written_rows))
     }
 
     /// Returns when every row written so far was acknowledged, or fails.
@@ -248,5 +194,58 @@ impl KafkaWriter {
                 format!("{}: topic {:?} at {} did not take a row: {reason}", self.owner, self.topic, self.brokers),
             )),
         }
+    }
+}
+
+impl TopicWriter for KafkaWriter {
+    fn write(&mut self, batch: &RecordBatch) -> Result<()> {
+        self.begin()?;
+        let wrong = |error: ArrowError| {
+            Error::new(ErrorKind::Internal, format!("{}: rows cannot be written as JSON", self.owner)).caused_by(error)
+        };
+        let keys = match self.key {
+            Some(column) => Some(Keys::new(batch.column(column)).map_err(wrong)?),
+            None => None,
+        };
+        let options = json_options();
+        let rows = StructArray::from(batch.clone());
+        let field: FieldRef = Arc::new(Field::new("row", rows.data_type().clone(), false));
+        let mut encoder = make_encoder(&field, &rows, &options).map_err(wrong)?;
+        let (mut value, mut key) = (Vec::with_capacity(512), Vec::new());
+        let sent = Sent::new(&self.delivered);
+        for row in 0..batch.num_rows() {
+            value.clear();
+            encoder.encode(row, &mut value);
+            let key = keys.as_ref().and_then(|keys| keys.text(row, &mut key));
+            self.send(&sent, key, &value)?;
+            if row % POLL_ROWS == POLL_ROWS - 1 {
+                self.producer.poll(Duration::ZERO);
+            }
+        }
+        self.producer.poll(Duration::ZERO);
+        self.written_rows += batch.num_rows() as u64;
+        self.check_failed()
+    }
+
+    fn write_values(&mut self, values: &[String]) -> Result<()> {
+        self.begin()?;
+        let sent = Sent::new(&self.delivered);
+        values.iter().try_for_each(|value| self.send(&sent, None, value.as_bytes()))?;
+        self.producer.poll(Duration::ZERO);
+        self.written_rows += values.len() as u64;
+        self.check_failed()
+    }
+
+    fn most_value_bytes(&self) -> usize {
+        self.most_value_bytes
+    }
+
+    fn prepare(&mut self, timeout: Duration) -> Result<u64> {
+        match &self.transactions {
+            Some(_) => self.delivered.prepared_rows.store(self.written_rows, Ordering::Relaxed),
+            None => self.flush(timeout)?,
+        }
+        self.check_failed()?;
+        Ok(self.written_rows - std::mem::replace(&mut self.prepared_rows, self.written_rows))
     }
 }

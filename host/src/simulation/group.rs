@@ -1,0 +1,90 @@
+//! A consumer group of the cluster in memory: members with sessions, partitions dealt out cooperatively, offsets.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::kafka::TopicPartition;
+
+/// How long a member may be silent.
+pub const SESSION_MS: i64 = 10_000;
+
+/// A group.
+#[derive(Debug, Default)]
+pub struct Group {
+    /// What is committed.
+    pub offsets: BTreeMap<TopicPartition, i64>,
+    generation: u32,
+    joined: u32,
+    members: BTreeMap<String, Member>,
+}
+
+#[derive(Debug)]
+struct Member {
+    seen_ms: i64,
+    owned: BTreeSet<usize>,
+}
+
+/// What a member is told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Dealt {
+    /// The group's generation.
+    pub generation: u32,
+    /// The partitions that the member is to read: it gives up what is not among them, and takes what nobody else owns.
+    pub partitions: BTreeSet<usize>,
+    /// Those of them that it may take now.
+    pub free: BTreeSet<usize>,
+}
+
+impl Group {
+    /// Somebody comes, in the place of who had the name before; the answer is who it is from now on.
+    pub fn join(&mut self, host: &str, now_ms: i64) -> String {
+        let own = format!("{host}#");
+        self.members.retain(|member, _| !member.starts_with(&own));
+        self.joined += 1;
+        self.generation += 1;
+        let member = format!("{host}#{}", self.joined);
+        self.members.insert(member.clone(), Member { seen_ms: now_ms, owned: BTreeSet::new() });
+        member
+    }
+
+    /// A member is there, and owns these partitions; none when it was thrown out.
+    pub fn heartbeat(&mut self, member: &str, owned: &BTreeSet<usize>, all: usize, now_ms: i64) -> Option<Dealt> {
+        let known = self.members.get_mut(member)?;
+        known.seen_ms = now_ms;
+        if known.owned != *owned {
+            known.owned.clone_from(owned);
+            self.generation += 1;
+        }
+        let place = self.members.keys().position(|other| other == member)?;
+        let partitions: BTreeSet<usize> =
+            (0..all).filter(|partition| partition % self.members.len() == place).collect();
+        let taken = |partition: &usize| {
+            self.members.iter().any(|(other, known)| other != member && known.owned.contains(partition))
+        };
+        let free = partitions.iter().copied().filter(|partition| !taken(partition)).collect();
+        Some(Dealt { generation: self.generation, partitions, free })
+    }
+
+    /// The hosts that are in it.
+    pub fn hosts(&self) -> BTreeSet<String> {
+        self.members.keys().filter_map(|member| Some(member.split_once('#')?.0.to_owned())).collect()
+    }
+
+    /// Whether somebody is a member still.
+    pub fn is_known(&self, member: &str) -> bool {
+        self.members.contains_key(member)
+    }
+
+    /// Whether a member of this generation.
+    pub fn is_member(&self, member: &str, generation: u32) -> bool {
+        self.generation == generation && self.members.contains_key(member)
+    }
+
+    /// Throws out who was silent for too long.
+    pub fn look(&mut self, now_ms: i64) {
+        let before = self.members.len();
+        self.members.retain(|_, member| member.seen_ms + SESSION_MS > now_ms);
+        if self.members.len() != before {
+            self.generation += 1;
+        }
+    }
+}
