@@ -20,6 +20,8 @@
 mod adopt;
 #[cfg(test)]
 mod crash_tests;
+#[cfg(test)]
+mod damage_tests;
 mod epochs;
 mod folder;
 mod kafka;

@@ -28,7 +28,7 @@ use crate::commit::{
 };
 use crate::config::{CommitTo, Delivery, Pipeline, Problems, Source, SourceKind};
 use crate::dimension::Dimension;
-use crate::disk::{Disk, RealDisk};
+use crate::disk::{Disk, PoisonDisk, RealDisk};
 use crate::error::{Error, ErrorKind, Result};
 use crate::output::Token;
 use crate::pipeline::{Counts, Parts, Phases, Taps, Worker};
@@ -89,7 +89,7 @@ const MAX_BACKOFF: Duration = Duration::from_secs(30);
 pub fn run(pipeline: Pipeline, settings: &RunSettings, stop: &Receiver<()>) -> Result<Summary, Failure> {
     let pipeline = Arc::new(pipeline);
     let folder = DataFolder::open(&pipeline.data, copied(&pipeline, settings))?;
-    let disk: Arc<dyn Disk> = Arc::new(RealDisk);
+    let disk: Arc<dyn Disk> = Arc::new(PoisonDisk::new(Arc::new(RealDisk)));
     let mut tables = Vec::with_capacity(pipeline.dimensions.len());
     for dimension in &pipeline.dimensions {
         tables.push(Dimension::open(dimension, &folder.path.join("dimensions").join(&dimension.name.value))?);
@@ -121,7 +121,9 @@ pub fn run(pipeline: Pipeline, settings: &RunSettings, stop: &Receiver<()>) -> R
         let committed = tally.epochs();
         let ended = life.run(&mut tally);
         assembly.close_transactions();
-        if stopped.load(Ordering::Relaxed) && !matches!(ended, Err(Failure::Problems(_))) {
+        // A disk that failed ends in an error, also when somebody asked for the end: nobody knows what it holds.
+        let must_say = matches!(&ended, Err(Failure::Problems(_))) || ended.as_ref().is_err_and(is_of_storage);
+        if stopped.load(Ordering::Relaxed) && !must_say {
             if let Err(Failure::Error(error)) = &ended {
                 tracing::warn!(%error, "the last epoch is not committed: its rows are read again at the next start");
             }
@@ -144,6 +146,10 @@ pub fn run(pipeline: Pipeline, settings: &RunSettings, stop: &Receiver<()>) -> R
             Err(failure) => return Err(failure),
         }
     }
+}
+
+fn is_of_storage(failure: &Failure) -> bool {
+    matches!(failure, Failure::Error(error) if error.kind() == ErrorKind::Storage)
 }
 
 /// What becomes of a data folder that is a copy.
@@ -204,6 +210,7 @@ impl OneLife<'_> {
         let (plan, stamp) = number_plan(assembly, plan, &logic, &recovered);
         settle_spool(assembly, &mut epochs, &recovered, tally)?;
         let sources = self.open_sources(&mut epochs, transactions.as_ref())?;
+        tally.add_gaps(sources.gaps());
         note_start(assembly, &logic, &stamp, epochs.next_epoch());
         if transactions.is_some() {
             share::say(&mut epochs, &stamp)?;
