@@ -49,7 +49,7 @@ use super::record::CommitRecord;
 use crate::error::{Error, ErrorKind, Result};
 use crate::output::kafka::producer::{self, Outgoing, Transactional};
 use crate::source::Positions;
-use crate::source::kafka::client::{Context, away, configure, not_created, reader};
+use crate::source::kafka::client::{Context, away, configure, not_created, reach, reader};
 
 /// How long the brokers may take for one step.
 const TIMEOUT: Duration = Duration::from_secs(60);
@@ -188,6 +188,8 @@ impl Transactions {
             groups: OnceLock::new(),
             fenced: fenced.clone(),
         };
+        let producer = &transactions.producer;
+        reach(producer.client(), brokers, TIMEOUT, || producer.poll(Duration::ZERO))?;
         transactions.make_topic()?;
         transactions.init()?;
         transactions.records = transactions.read_records()?;

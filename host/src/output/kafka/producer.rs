@@ -51,12 +51,12 @@ const FIXED: &[Fixed] = &[
 pub(crate) struct Delivered {
     /// Rows that all in-sync replicas have.
     pub acknowledged_rows: AtomicU64,
-    failed: Mutex<Option<String>>,
+    failed: Mutex<Option<KafkaError>>,
 }
 
 impl Delivered {
     /// Why the first row that was not taken was not.
-    pub fn failed(&self) -> Option<String> {
+    pub fn failed(&self) -> Option<KafkaError> {
         self.failed.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
@@ -73,7 +73,7 @@ impl ProducerContext for Context {
             }
             Err((error, _)) => {
                 let mut failed = delivered.failed.lock().unwrap_or_else(PoisonError::into_inner);
-                failed.get_or_insert_with(|| error.to_string());
+                failed.get_or_insert_with(|| error.clone());
             }
         }
     }
