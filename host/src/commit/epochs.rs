@@ -9,9 +9,9 @@ use super::log::{CommitLog, Last};
 use super::record::{CommitRecord, PlanStamp, RECORD_VERSION, Sharing};
 use super::rewind::Point;
 use crate::clock::Clock;
-use crate::disk::{Disk, write_whole};
+use crate::disk::{Disk, way_out, write_whole};
 use crate::error::{Error, ErrorKind, Result};
-use crate::output::{StagedFile, Token};
+use crate::output::{StagedFile, Token, checksum, epoch_of};
 use crate::pipeline::Counts;
 use crate::record::Partition;
 use crate::source::Positions;
@@ -119,6 +119,10 @@ impl Epochs {
         let (positions, sharing) = (Positions::new(), Sharing::default());
         let mut epochs = Self { settings, log, last: None, positions, sharing };
         let mut recovered = Recovered::default();
+        if epochs.log.is_torn() {
+            epochs.check_not_behind(last.as_ref())?;
+            epochs.log.cut()?;
+        }
         if let Some(record) = epochs.transacted(last.as_ref())? {
             last = Some(Last { record, finished: false });
         }
@@ -129,6 +133,7 @@ impl Epochs {
                     epoch = record.epoch,
                     "recovery: the last epoch was committed and not finished: publishing it"
                 );
+                epochs.check_staged(&record)?;
                 recovered.published_files = epochs.publish(&record)?;
                 epochs.log.finish(record.epoch)?;
             }
@@ -331,6 +336,57 @@ impl Epochs {
         Ok(moved)
     }
 
+    /// Compares what waits for its name with the checksums of the record, before anything is moved: between the commit and
+    /// this start the disk may have changed it.
+    fn check_staged(&self, record: &CommitRecord) -> Result<()> {
+        let disk = &self.settings.disk;
+        for file in record.outputs.values().flat_map(|token| &token.files) {
+            let failed = |error| storage(&file.staged, "cannot be read", error);
+            match disk.size_bytes(&file.staged).map_err(failed)? {
+                // It has its name already.
+                None => {}
+                Some(bytes) if bytes == file.bytes => {
+                    if checksum(disk, &file.staged, bytes).map_err(failed)? != file.crc32 {
+                        return Err(damaged(record.epoch, file, "its checksum does not match"));
+                    }
+                }
+                Some(bytes) => {
+                    return Err(damaged(record.epoch, file, &format!("{bytes} bytes instead of {}", file.bytes)));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Refuses to go on from an older commit than the one whose files are in the lake: the log has lost records that were
+    /// synced, and the rows would come twice. Looked at only where the log ends in a broken line: a lake may be large.
+    fn check_not_behind(&self, logged: Option<&Last>) -> Result<()> {
+        let transacted = self.settings.transaction.as_ref().and_then(|transaction| transaction.last());
+        let known = logged.map(|last| last.record.epoch).max(transacted.map(|record| record.epoch));
+        let epoch = known.unwrap_or(0);
+        for (output, lake) in &self.settings.lakes {
+            let failed = |error| storage(lake, "cannot be listed", error);
+            let staging = lake.join(STAGING);
+            for path in self.settings.disk.files_below(lake).map_err(failed)? {
+                let is_own = !path.starts_with(&staging);
+                let written = path.file_name().and_then(|name| name.to_str());
+                let written = written.and_then(|name| epoch_of(output, &self.settings.host, name));
+                if is_own && let Some(later) = written.filter(|written| *written > epoch) {
+                    let what = format!(
+                        "the commit log in {} ends in a damaged line behind epoch {epoch}, but {} is of epoch {later}",
+                        self.settings.folder.display(),
+                        path.display()
+                    );
+                    return Err(Error::new(ErrorKind::Storage, what).help(
+                        "the disk changed a record that was synced, and going on would write its rows again: restore the \
+                         data folder from a copy, or start with an empty data folder and a fresh lake",
+                    ));
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// Gives the record's files their final names; those that have them already are done.
     fn publish_files(&self, record: &CommitRecord) -> Result<usize> {
         let disk = &self.settings.disk;
@@ -440,6 +496,15 @@ fn check_rows(record: &CommitRecord) -> Result<()> {
     Ok(())
 }
 
+fn damaged(epoch: u64, file: &StagedFile, what: &str) -> Error {
+    let (published, staged) = (file.published.display(), file.staged.display());
+    let what = format!("epoch {epoch} committed {published}, but its staged file {staged} is damaged: {what}");
+    Error::new(ErrorKind::Storage, what).help(
+        "the disk lost or changed what was synced: restore the file from a copy, or replay the source from an older position; \
+         nothing was changed",
+    )
+}
+
 fn not_there(epoch: u64, file: &StagedFile) -> Error {
     let (published, staged) = (file.published.display(), file.staged.display());
     let what =
@@ -457,5 +522,6 @@ pub fn staging_folder(lake: &Path, host: &Host) -> PathBuf {
 const STAGING: &str = ".staging";
 
 pub(super) fn storage(path: &Path, what: &str, error: std::io::Error) -> Error {
-    Error::new(ErrorKind::Storage, format!("{} {what}", path.display())).caused_by(error)
+    let help = way_out(&error);
+    Error::new(ErrorKind::Storage, format!("{} {what}", path.display())).caused_by(error).help(help)
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::disk::{RealDisk, write_whole};
+use crate::disk::{RealDisk, way_out, write_whole};
 use crate::error::{Error, ErrorKind, Result};
 
 /// Who writes: in every file name, footer and commit record.
@@ -64,8 +64,10 @@ struct Kept {
 impl DataFolder {
     /// Makes the folder if it is not there, locks it and counts the start.
     pub fn open(path: &Path, copied: Copied) -> Result<Self> {
-        let failed = |what: &str, error| {
-            Error::new(ErrorKind::Storage, format!("the data folder {} {what}", path.display())).caused_by(error)
+        let failed = |what: &str, error: std::io::Error| {
+            let help = way_out(&error);
+            let what = format!("the data folder {} {what}", path.display());
+            Error::new(ErrorKind::Storage, what).caused_by(error).help(help)
         };
         fs::create_dir_all(path).map_err(|error| failed("cannot be made", error))?;
         let lock = File::create(path.join("lock")).map_err(|error| failed("cannot be locked", error))?;

@@ -55,7 +55,7 @@ use crate::config::BatchSettings;
 use crate::error::{Error, ErrorKind, Result};
 use crate::output::kafka::flush;
 use crate::output::kafka::producer::{self, Delivered, Outgoing, Transactional};
-use crate::source::kafka::client::{Context, away, configure, not_created, reader};
+use crate::source::kafka::client::{Context, away, configure, not_created, reach, reader};
 use crate::source::kafka::part_of;
 use crate::source::{Positions, Read, Reader};
 
@@ -198,6 +198,8 @@ impl Transactions {
             fenced: fenced.clone(),
             delivered: Mutex::default(),
         };
+        let producer = &transactions.producer;
+        reach(producer.client(), brokers, TIMEOUT, || producer.poll(Duration::ZERO))?;
         transactions.make_topic()?;
         transactions.init()?;
         tracing::debug!(host, "what the host had open is ended");

@@ -21,6 +21,8 @@
 mod adopt;
 #[cfg(test)]
 mod crash_tests;
+#[cfg(test)]
+mod damage_tests;
 mod epochs;
 mod folder;
 mod kafka;

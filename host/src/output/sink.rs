@@ -12,7 +12,9 @@ use super::kafka::KafkaWriter;
 use super::reject::{
     RefusedBy, reject_again, reject_columns, reject_json, reject_records, reject_rows, reject_settings,
 };
-use super::{Closing, Limits, ParquetWriter, Place, Prepared, ReadRange, StagedFile, merge_tails, obsolete};
+use super::{
+    Closing, Limits, ParquetWriter, Place, Prepared, ReadRange, StagedFile, is_too_old, merge_tails, obsolete,
+};
 use crate::commit::RemovedFile;
 use crate::commit::{Host, Transactions};
 use crate::config::{OutputKind, ParquetOutput, Pipeline, Rejects};
@@ -306,7 +308,7 @@ impl Combine {
     pub fn due(&self, token: &Token, now_ms: i64) -> BTreeSet<String> {
         let max_age_ms = i64::try_from(self.max_age.as_millis()).unwrap_or(i64::MAX);
         let open = token.waiting.iter().flat_map(|prepared| &prepared.open);
-        let due = open.filter(|file| now_ms.saturating_sub(file.first_row_ms) >= max_age_ms);
+        let due = open.filter(|file| is_too_old(file.first_row_ms, now_ms, max_age_ms));
         due.map(|file| file.partition.clone()).collect()
     }
 

@@ -28,7 +28,7 @@ use crate::commit::{
 };
 use crate::config::{CommitTo, Delivery, Pipeline, Problems, Source, SourceKind};
 use crate::dimension::Dimension;
-use crate::disk::{Disk, RealDisk};
+use crate::disk::{Disk, PoisonDisk, RealDisk};
 use crate::error::{Error, ErrorKind, Result, one_line};
 use crate::output::Token;
 use crate::pipeline::{Counts, Parts, Taps, Worker, process_cpu_ns};
@@ -109,7 +109,9 @@ pub fn run(pipeline: Pipeline, settings: &RunSettings, stop: &Receiver<()>) -> R
         let committed = tally.epochs();
         let ended = life.run(&mut tally);
         assembly.close_transactions();
-        if stopped.load(Ordering::Relaxed) && !matches!(ended, Err(Failure::Problems(_))) {
+        // A disk that failed ends in an error, also when somebody asked for the end: nobody knows what it holds.
+        let must_say = matches!(&ended, Err(Failure::Problems(_))) || ended.as_ref().is_err_and(is_of_storage);
+        if stopped.load(Ordering::Relaxed) && !must_say {
             if let Err(Failure::Error(error)) = &ended {
                 tracing::warn!(%error, "the last epoch is not committed: its rows are read again at the next start");
             }
@@ -137,7 +139,7 @@ pub fn run(pipeline: Pipeline, settings: &RunSettings, stop: &Receiver<()>) -> R
 /// What outlives a plan, of a data folder that this process holds.
 pub(super) fn assemble(pipeline: Arc<Pipeline>, folder: &DataFolder, tables: Vec<Dimension>) -> Result<Arc<Assembly>> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let disk: Arc<dyn Disk> = Arc::new(RealDisk);
+    let disk: Arc<dyn Disk> = Arc::new(PoisonDisk::new(Arc::new(RealDisk)));
     Ok(Arc::new(Assembly {
         engine: Engine::new()?.with_cache(&folder.path.join("compiled")),
         store: PluginStore::new(&folder.path),
@@ -153,6 +155,10 @@ pub(super) fn assemble(pipeline: Arc<Pipeline>, folder: &DataFolder, tables: Vec
         fenced: Fenced::default(),
         members: Members::default(),
     }))
+}
+
+fn is_of_storage(failure: &Failure) -> bool {
+    matches!(failure, Failure::Error(error) if error.kind() == ErrorKind::Storage)
 }
 
 /// What becomes of a data folder that is a copy.
@@ -217,6 +223,7 @@ impl OneLife<'_> {
         let sources = self.open_sources(&mut epochs, transactions.as_ref())?;
         let read = epochs.last().map(|last| last.positions.clone()).unwrap_or_default();
         let replays = ReplayReader::new(Arc::clone(&assembly.replays), &read, settings.mode == Mode::Follow);
+        tally.add_gaps(sources.gaps());
         note_start(assembly, &logic, &stamp, epochs.next_epoch());
         if transactions.is_some() {
             share::say(&mut epochs, &stamp)?;

@@ -120,6 +120,9 @@ pub struct Position {
     pub ranges: Ranges,
     /// For files.
     pub file: Option<FileIdentity>,
+    /// For topics whose brokers give ids: which topic of this name the offsets are of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub topic_id: Option<String>,
 }
 
 impl Position {
@@ -130,6 +133,9 @@ impl Position {
         match &more.file {
             Some(_) => self.file.clone_from(&more.file),
             None => self.ranges.close_gaps(),
+        }
+        if more.topic_id.is_some() {
+            self.topic_id.clone_from(&more.topic_id);
         }
     }
 }

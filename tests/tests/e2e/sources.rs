@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use millstream::config::{self, BatchSettings, Located, Start};
+use millstream::config::{self, BatchSettings, Located, Lost, Start};
 use millstream::error::{Error, ErrorKind, Result};
 use millstream::record::{Partition, Records};
 use millstream::source::kafka::{From, JoinOptions, KafkaReader, KafkaSource, Members, Reads, Wanted};
@@ -27,6 +27,7 @@ fn settings(kafka: &Kafka, topic: &str) -> config::KafkaSource {
         topic: located(topic),
         group: located(topic),
         start: Start::Earliest,
+        lost: Lost::Fail,
         properties: BTreeMap::new(),
     }
 }
@@ -160,7 +161,7 @@ fn advance(positions: &mut Positions, blocks: &[Records]) {
         positions
             .entry(records.partition.clone())
             .or_default()
-            .merge(&Position { ranges: Ranges::of(records), file: None });
+            .merge(&Position { ranges: Ranges::of(records), ..Position::default() });
     }
 }
 

@@ -31,13 +31,17 @@ use crate::commit::Transactions;
 use crate::config::{self, Delivery};
 use crate::error::{Error, ErrorKind, Result};
 use crate::schema::Column;
-use crate::source::kafka::client::{Context, away};
+use crate::source::kafka::client::{Context, away, reach};
 pub(crate) use flush::flush;
 use json::{Keys, json_options};
 use producer::{Delivered, Outgoing, Sent, producer};
 
 /// Rows between two looks at what was acknowledged.
 const POLL_ROWS: usize = 1024;
+
+/// The way out for a row that is too large.
+const TOO_LARGE: &str = "raise `message.max.bytes` in `properties` and the topic's max.message.bytes, or let a stage reject such \
+                         rows; nothing of this epoch was committed, the next start reads it again";
 
 /// How long the brokers may take to answer at the start.
 const START_TIMEOUT: Duration = Duration::from_secs(30);
@@ -109,6 +113,7 @@ impl KafkaWriter {
     }
 
     fn check_topic(&self) -> Result<()> {
+        reach(self.producer.client(), &self.brokers, START_TIMEOUT, || self.producer.poll(Duration::ZERO))?;
         let deadline = Instant::now() + START_TIMEOUT;
         loop {
             if let Ok(metadata) = self.producer.client().fetch_metadata(Some(&self.topic), Duration::from_secs(5)) {
@@ -149,8 +154,7 @@ impl KafkaWriter {
     fn not_sent(&self, bytes: usize, error: KafkaError) -> Error {
         if error.rdkafka_error_code() == Some(RDKafkaErrorCode::MessageSizeTooLarge) {
             let what = format!("{}: a row of {bytes} bytes is too large for topic {:?}", self.owner, self.topic);
-            return Error::new(ErrorKind::Config, what)
-                .help("raise `message.max.bytes` in `properties` and the topic's max.message.bytes");
+            return Error::new(ErrorKind::Config, what).help(TOO_LARGE);
         }
         Error::new(ErrorKind::Unavailable, format!("{}: a row was not taken for topic {:?}", self.owner, self.topic))
             .caused_by(error)
@@ -189,6 +193,11 @@ impl KafkaWriter {
     fn check_failed(&self) -> Result<()> {
         match self.delivered.failed() {
             None => Ok(()),
+            // The brokers' limit; the producer's own is found when the row is sent.
+            Some(error) if error.rdkafka_error_code() == Some(RDKafkaErrorCode::MessageSizeTooLarge) => {
+                let what = format!("{}: a row is too large for topic {:?} at {}", self.owner, self.topic, self.brokers);
+                Err(Error::new(ErrorKind::Config, what).caused_by(error).help(TOO_LARGE))
+            }
             Some(reason) => Err(Error::new(
                 ErrorKind::Unavailable,
                 format!("{}: topic {:?} at {} did not take a row: {reason}", self.owner, self.topic, self.brokers),

@@ -51,7 +51,7 @@ pub(crate) struct Delivered {
     pub acknowledged_rows: AtomicU64,
     /// Rows that the commit waits for: those of the epochs that ended.
     pub prepared_rows: AtomicU64,
-    failed: Mutex<Option<String>>,
+    failed: Mutex<Option<KafkaError>>,
 }
 
 impl Delivered {
@@ -61,7 +61,7 @@ impl Delivered {
     }
 
     /// Why the first row that was not taken was not.
-    pub fn failed(&self) -> Option<String> {
+    pub fn failed(&self) -> Option<KafkaError> {
         self.failed.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
@@ -100,7 +100,7 @@ impl ProducerContext for Context {
             }
             Err((error, _)) => {
                 let mut failed = sent.writer.failed.lock().unwrap_or_else(PoisonError::into_inner);
-                failed.get_or_insert_with(|| error.to_string());
+                failed.get_or_insert_with(|| error.clone());
             }
         }
     }
