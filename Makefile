@@ -1,6 +1,7 @@
 # make demo    build, and run the flights example with a plugin swapped while it runs
 # make test    everything that has to pass: lints, unit tests, a real Kafka, kills, DuckDB's truth
-# make bench   examples/clicks from a file and from Kafka with CPU and memory, swaps, many stages, exactly once
+# make bench   examples/clicks from a file and from Kafka with CPU and memory, swaps, many stages, exactly once, latency
+# make torture MINUTES=15: hosts, broker and plugins killed, frozen and swapped at random on a real Kafka; HOSTS=3, SEED=n to repeat
 # make fuzz    MINUTES=30: what plugins are made of and return, guided by coverage; `make test` replays its corpus
 # make mutations  the protocol of the commit broken in eight ways: the tests have to notice each
 # make build, plugins, lint, clean
@@ -18,7 +19,7 @@ export CARGO_TARGET_DIR ?= $(MILLSTREAM_CACHE)/target
 export PATH := $(PATH):$(HOME)/.cargo/bin
 export MILLSTREAM := $(CARGO_TARGET_DIR)/release/millstream
 
-.PHONY: help setup setup-test build plugins demo test lint lint-licences bench fuzz mutations clean
+.PHONY: help setup setup-test build plugins demo test lint lint-licences bench torture fuzz mutations clean
 
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile
@@ -65,10 +66,14 @@ bench: setup-test build plugins
 	@python3 tests/bench/swaps.py
 	@python3 tests/bench/stages.py
 	@python3 tests/bench/delivery.py
+	@cargo run --quiet --release --package millstream-tests --example latency
 
-MINUTES ?= 30
+torture: setup-test build
+	@cargo run --quiet --release --package millstream-tests --example torture -- \
+	    $(foreach option,MINUTES HOSTS SEED,$(if $($(option)),--$(shell echo $(option) | tr A-Z a-z) $($(option))))
+
 fuzz: build
-	@tests/fuzz/run $(MINUTES)
+	@tests/fuzz/run $(or $(MINUTES),30)
 
 mutations: setup-test
 	@tests/mutations/run

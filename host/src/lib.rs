@@ -21,6 +21,7 @@ pub mod pipeline;
 pub mod plan;
 pub mod plugin;
 pub mod record;
+pub mod replay;
 pub mod schema;
 pub mod service;
 #[cfg(test)]

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, BinaryArray, RecordBatch};
+use arrow::array::{Array, BinaryArray, RecordBatch, StringArray};
 
 /// A part of a source that is read in order by one worker: a Kafka partition, or a file.
 ///
@@ -23,6 +23,42 @@ pub enum Payload {
     Bytes(BinaryArray),
     /// One row a record, from a source that is columnar itself (Parquet).
     Columns(RecordBatch),
+    /// Rejects that are tried again; everything else of the block is the original records'.
+    Replayed(Box<Replayed>),
+}
+
+/// Rejects that are tried again, one an original record: several of a block may have come from the same one.
+#[derive(Clone, Debug)]
+pub struct Replayed {
+    /// Where they are read, which is what the commit notes: the source `@rejects`, and the file.
+    pub partition: Partition,
+    /// The row of each in that file, ascending.
+    pub rows: Vec<i64>,
+    /// How often each was tried again before.
+    pub attempts: Vec<i32>,
+    /// The original values.
+    pub values: BinaryArray,
+    /// Where they go in.
+    pub entry: Entry,
+}
+
+/// The source under which rejects that are tried again are counted and noted: no source of a pipeline file can be called so.
+pub const REJECTS_SOURCE: &str = "@rejects";
+
+/// Where rejects go in that are tried again.
+#[derive(Clone, Debug)]
+pub enum Entry {
+    /// At the decoder of their source.
+    Decoder,
+    /// At the stage that refused them.
+    Stage {
+        /// Its name.
+        name: Arc<str>,
+        /// The plugins that refused them.
+        digests: StringArray,
+        /// The rows as they entered the stage, as JSON.
+        rows: StringArray,
+    },
 }
 
 /// A Kafka record's headers, in order; a name may occur more than once.
@@ -67,6 +103,7 @@ impl Records {
         match &self.payload {
             Payload::Bytes(values) => values.value_data().len(),
             Payload::Columns(columns) => columns.get_array_memory_size(),
+            Payload::Replayed(replayed) => replayed.values.value_data().len(),
         }
     }
 
@@ -74,8 +111,22 @@ impl Records {
     pub fn value(&self, record: usize) -> Option<&[u8]> {
         match &self.payload {
             Payload::Bytes(values) if values.is_valid(record) => Some(values.value(record)),
+            Payload::Replayed(replayed) if replayed.values.is_valid(record) => Some(replayed.values.value(record)),
             _ => None,
         }
+    }
+
+    /// What is tried again, when these are rejects.
+    pub fn replayed(&self) -> Option<&Replayed> {
+        match &self.payload {
+            Payload::Replayed(replayed) => Some(replayed),
+            Payload::Bytes(_) | Payload::Columns(_) => None,
+        }
+    }
+
+    /// Where they are read: what the commit notes.
+    pub fn read_from(&self) -> &Partition {
+        self.replayed().map_or(&self.partition, |replayed| &replayed.partition)
     }
 }
 

@@ -100,13 +100,15 @@ def finish(command, **options):
     return usage
 
 
-def whole(folder, pipeline, events):
-    """A pipeline's text, run in an empty folder to its end: its summary, and what the kernel counted. All events are read."""
+def whole(folder, pipeline, events, log="warn"):
+    """A pipeline's text, run in an empty folder to its end: its summary, and what the kernel counted. All events are read.
+    What it said is in the folder's `log`, as JSON lines."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     (folder / "pipeline.toml").write_text(pipeline)
-    usage = finish([MILLSTREAM, "--log", "warn", "run", "pipeline.toml", "--until-caught-up", "--no-progress",
-                    "--summary", "summary.json"], cwd=folder)
+    with open(folder / "log", "w") as said:
+        usage = finish([MILLSTREAM, "--log-json", "--log", log, "run", "pipeline.toml", "--until-caught-up", "--no-progress",
+                        "--summary", "summary.json"], cwd=folder, stderr=said)
     summary = json.loads((folder / "summary.json").read_text())
     if summary["in"] != events or not summary["conserved"]:
         raise SystemExit(f"{folder}: {summary['in']} of {events} events were read, conserved: {summary['conserved']}")

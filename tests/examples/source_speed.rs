@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::io::Write;
 use std::time::{Duration, Instant};
 
-use millstream::config::{self, BatchSettings, Format, Located, Start};
+use millstream::config::{self, BatchSettings, Format, Located, Lost, Start};
 use millstream::source::file::FileSource;
 use millstream::source::kafka::{JoinOptions, KafkaSource, Members, Reads, Wanted};
 use millstream::source::{Positions, Read, Reader};
@@ -78,6 +78,7 @@ fn kafka(records: usize) {
         topic: located("clicks"),
         group: located("clicks"),
         start: Start::Earliest,
+        lost: Lost::Fail,
         properties: BTreeMap::new(),
     };
     let timeout = JoinOptions::TIMEOUT;

@@ -32,11 +32,27 @@ const START: Duration = Duration::from_secs(120);
 /// A record's key and value.
 pub type KeyAndValue = (Option<Vec<u8>>, Option<Vec<u8>>);
 
+/// A record of a topic.
+pub struct Record<'a> {
+    /// The topic's partition.
+    pub partition: i32,
+    /// Where it stands in it.
+    pub offset: i64,
+    /// Its key.
+    pub key: Option<&'a [u8]>,
+    /// Its value.
+    pub value: Option<&'a [u8]>,
+}
+
 /// A running (or stopped) broker.
 pub struct Kafka {
     folder: PathBuf,
     port: u16,
     controller_port: u16,
+    /// Of a broker that has a listener with TLS and SASL too.
+    secured_port: Option<u16>,
+    /// Settings of its own: the last one of a name counts.
+    settings: String,
     process: Mutex<Option<Child>>,
 }
 
@@ -52,15 +68,59 @@ impl Kafka {
     /// # Panics
     /// When Java, Maven or the jars are missing, naming what to install, and when the broker does not come up.
     pub fn start() -> Kafka {
+        let kafka = Kafka::new();
+        kafka.begin(&[]);
+        kafka
+    }
+
+    /// Starts a broker that tells its clients to come by way of another address, such as a proxy's.
+    pub fn start_behind(address: impl FnOnce(u16) -> u16) -> Kafka {
+        let mut kafka = Kafka::new();
+        let port = address(kafka.port);
+        kafka.settings = format!("advertised.listeners=PLAINTEXT://127.0.0.1:{port}\n");
+        kafka.begin(&[]);
+        kafka
+    }
+
+    /// Starts a broker with a second listener for TLS with SCRAM-SHA-512: the certificate is in a PKCS #12 file with the
+    /// password `secret`, the user is `reader` with the password `secret`.
+    pub fn start_secured(certificate: &Path) -> Kafka {
+        let mut kafka = Kafka::new();
+        let (listener, secured) = free_port();
+        drop(listener);
+        let (port, controller) = (kafka.port, kafka.controller_port);
+        kafka.secured_port = Some(secured);
+        kafka.settings = format!(
+            "listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller},SECURED://127.0.0.1:{secured}\n\
+             advertised.listeners=PLAINTEXT://127.0.0.1:{port},SECURED://127.0.0.1:{secured}\n\
+             listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,SECURED:SASL_SSL\n\
+             sasl.enabled.mechanisms=SCRAM-SHA-512\n\
+             listener.name.secured.scram-sha-512.sasl.jaas.config=\
+             org.apache.kafka.common.security.scram.ScramLoginModule required;\n\
+             ssl.keystore.type=PKCS12\nssl.keystore.location={}\nssl.keystore.password=secret\nssl.key.password=secret\n",
+            certificate.display()
+        );
+        kafka.begin(&["--add-scram", "SCRAM-SHA-512=[name=reader,password=secret]"]);
+        kafka
+    }
+
+    fn new() -> Kafka {
         let folder = tempfile::Builder::new().prefix("millstream-kafka-").tempdir().expect("a temporary folder").keep();
         let (first, second) = (free_port(), free_port());
         let (port, controller_port) = (first.1, second.1);
         drop((first, second));
-        let kafka = Kafka { folder, port, controller_port, process: Mutex::new(None) };
-        fs::write(kafka.properties_file(), kafka.properties()).expect("writing the broker's settings");
-        kafka.format();
-        kafka.start_again();
-        kafka
+        Kafka { folder, port, controller_port, secured_port: None, settings: String::new(), process: Mutex::new(None) }
+    }
+
+    fn begin(&self, format: &[&str]) {
+        fs::write(self.properties_file(), self.properties() + &self.settings).expect("writing the broker's settings");
+        self.format(format);
+        self.start_again();
+    }
+
+    /// `host:port` of the listener with TLS and SASL.
+    pub fn secured_brokers(&self) -> String {
+        format!("127.0.0.1:{}", self.secured_port.expect("a secured listener"))
     }
 
     /// `host:port`.
@@ -105,6 +165,14 @@ impl Kafka {
         assert_eq!(made, [Ok(name.to_owned())]);
     }
 
+    /// Changes settings of a topic.
+    pub fn configure_topic(&self, name: &str, settings: &[(&str, &str)]) {
+        let change = rdkafka::admin::AlterConfig::new(rdkafka::admin::ResourceSpecifier::Topic(name));
+        let change = settings.iter().fold(change, |change, (name, value)| change.set(name, value));
+        let changed = block_on(self.admin().alter_configs([&change], &AdminOptions::new())).expect("an answer");
+        assert!(changed.iter().all(Result::is_ok), "{changed:?}");
+    }
+
     /// Adds partitions to a topic, up to so many.
     pub fn grow_topic(&self, name: &str, partitions: usize) {
         let wanted = rdkafka::admin::NewPartitions::new(name, partitions);
@@ -139,6 +207,22 @@ impl Kafka {
         producer.flush(Duration::from_secs(60)).expect("acknowledgements");
     }
 
+    /// Deletes a topic, and waits until it is gone.
+    pub fn delete_topic(&self, name: &str) {
+        let deleted = block_on(self.admin().delete_topics(&[name], &AdminOptions::new())).expect("an answer");
+        assert_eq!(deleted, [Ok(name.to_owned())]);
+        let client: BaseConsumer = self.config().create().expect("a client");
+        let until = Instant::now() + PATIENCE;
+        loop {
+            let metadata = client.fetch_metadata(None, Duration::from_secs(10)).expect("metadata");
+            if metadata.topics().iter().all(|topic| topic.name() != name) {
+                return;
+            }
+            assert!(Instant::now() < until, "topic {name} never went");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
     /// The ends of a topic's partitions. Waits for a topic that was made just now: brokers may not know it for a moment.
     pub fn end_offsets(&self, topic: &str) -> Vec<i64> {
         let consumer: BaseConsumer = self.config().create().expect("a consumer");
@@ -167,6 +251,17 @@ impl Kafka {
 
     /// All records of a topic that a read_committed reader sees, by partition and offset.
     pub fn read_all(&self, topic: &str) -> Vec<KeyAndValue> {
+        let mut records = Vec::new();
+        self.read_each(topic, |record| {
+            let owned = |bytes: Option<&[u8]>| bytes.map(<[u8]>::to_vec);
+            records.push(((record.partition, record.offset), (owned(record.key), owned(record.value))));
+        });
+        records.sort();
+        records.into_iter().map(|(_, record)| record).collect()
+    }
+
+    /// Hands over each record of a topic that a read_committed reader sees; those of a partition in order.
+    pub fn read_each(&self, topic: &str, mut take: impl FnMut(Record<'_>)) {
         use rdkafka::Message;
         let mut config = self.config();
         config.set("group.id", "read-all").set("enable.partition.eof", "true").set("enable.auto.commit", "false");
@@ -177,20 +272,17 @@ impl Kafka {
             list.add_partition_offset(topic, partition, Offset::Beginning).expect("an offset");
         }
         consumer.assign(&list).expect("an assignment");
-        let (mut records, mut ended) = (Vec::new(), 0);
+        let mut ended = 0;
         while ended < partitions {
             match consumer.poll(Duration::from_secs(30)).expect("a record or the end within 30 s") {
                 Ok(message) => {
-                    let owned = |bytes: Option<&[u8]>| bytes.map(<[u8]>::to_vec);
-                    let place = (message.partition(), message.offset());
-                    records.push((place, (owned(message.key()), owned(message.payload()))));
+                    let (partition, offset) = (message.partition(), message.offset());
+                    take(Record { partition, offset, key: message.key(), value: message.payload() });
                 }
                 Err(rdkafka::error::KafkaError::PartitionEOF(_)) => ended += 1,
                 Err(error) => panic!("reading {topic}: {error}"),
             }
         }
-        records.sort();
-        records.into_iter().map(|(_, record)| record).collect()
     }
 
     fn config(&self) -> ClientConfig {
@@ -230,11 +322,11 @@ impl Kafka {
         )
     }
 
-    fn format(&self) {
+    fn format(&self, more: &[&str]) {
         let arguments = java(&["-XX:TieredStopAtLevel=1"]);
         let mut command = Command::new(&arguments[0]);
         command.args(&arguments[1..]).args(["kafka.tools.StorageTool", "format", "-t", "bWlsbHN0cmVhbS10ZXN0cw", "-c"]);
-        let output = command.arg(self.properties_file()).output().unwrap_or_else(|error| no_java(&error));
+        let output = command.arg(self.properties_file()).args(more).output().unwrap_or_else(|error| no_java(&error));
         let text = String::from_utf8_lossy(&output.stderr);
         assert!(
             output.status.success(),

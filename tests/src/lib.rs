@@ -3,5 +3,7 @@
 pub mod host;
 pub mod kafka;
 pub mod lake;
+mod random;
 pub mod shape;
 pub mod tag;
+pub mod torture;

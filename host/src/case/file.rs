@@ -185,7 +185,7 @@ impl Case {
             }
             self.header = serde_json::from_str(line).map_err(|error| format!("the header: {}", wrong(error)))?;
             return match self.header.millstream.as_str() {
-                FORMAT => Ok(()),
+                FORMAT => self.header.is_for(self.kind),
                 other => Err(format!("this is \"{other}\"; this millstream reads \"{FORMAT}\"")),
             };
         }
@@ -248,6 +248,26 @@ impl Row {
 }
 
 impl Header {
+    /// An error when it says what only a case of the other kind has.
+    fn is_for(&self, kind: Kind) -> Result<(), String> {
+        let of_plugin = [
+            ("config", self.config.is_some()),
+            ("columns", self.columns.is_some()),
+            ("outputs", !self.outputs.is_empty()),
+            ("now", self.now.is_some()),
+            ("limits", self.limits.is_some()),
+        ];
+        let of_pipeline = [("set", !self.set.is_empty()), ("env", !self.env.is_empty())];
+        let (others, whose, command) = match kind {
+            Kind::Pipeline => (&of_plugin[..], "a plugin's", "millstream plugin test PLUGIN --cases FILE"),
+            Kind::Plugin => (&of_pipeline[..], "a pipeline's", "millstream test PIPELINE.toml FILE"),
+        };
+        match others.iter().find(|(_, is_there)| *is_there) {
+            Some((key, _)) => Err(format!("the header has \"{key}\", so this is {whose} case: `{command}` runs it")),
+            None => Ok(()),
+        }
+    }
+
     /// The header as the first line of a file, without the line end.
     pub fn line(&self) -> String {
         serde_json::json!(self).to_string()

@@ -1,17 +1,14 @@
 //! The rows of a case as the records that a source would give. A record's offset is the index of its row in the case.
 
-use std::sync::Arc;
-
-use arrow::array::{ArrayRef, BinaryArray, RecordBatch, RecordBatchOptions};
-use arrow::datatypes::{Field, Schema};
+use arrow::array::BinaryArray;
 use serde_json::{Map, Value};
 
 use super::{Case, Kind, Row};
 use crate::config::{ColumnFrom, Format, Source};
 use crate::error::{Error, ErrorKind, Result};
-use crate::plugin::from_json;
+use crate::plugin::typed;
 use crate::record::{Headers, Partition, Payload, Records};
-use crate::schema::{Column, arrow_type};
+use crate::schema::Column;
 
 /// Most records of a block.
 const BLOCK_RECORDS: usize = 4_096;
@@ -153,24 +150,4 @@ fn columns(case: &Case, rows: &[Row], source: &Source) -> Result<Payload> {
     }
     let batch = typed(&declared, &objects).map_err(|(index, wrong)| at(case, &rows[index], wrong))?;
     Ok(Payload::Columns(batch))
-}
-
-/// Rows of these columns; the error names the row and what is wrong with it.
-pub fn typed(columns: &[Column], rows: &[Map<String, Value>]) -> Result<RecordBatch, (usize, String)> {
-    let mut fields = Vec::with_capacity(columns.len());
-    let mut arrays: Vec<ArrayRef> = Vec::with_capacity(columns.len());
-    for column in columns {
-        let values: Vec<Option<&Value>> = rows.iter().map(|row| row.get(&column.name)).collect();
-        let array = from_json(column, &values).map_err(|wrong| {
-            let alone = |value: &Option<&Value>| from_json(column, &[*value]).err();
-            let guilty = values.iter().enumerate().find_map(|(row, value)| Some((row, alone(value)?)));
-            let (row, wrong) = guilty.unwrap_or((0, wrong));
-            (row, format!("column \"{}\": {}", column.name, wrong.replace("row 0 is ", "it is ")))
-        })?;
-        fields.push(Field::new(&column.name, arrow_type(&column.logical), column.nullable));
-        arrays.push(array);
-    }
-    let options = RecordBatchOptions::new().with_row_count(Some(rows.len()));
-    RecordBatch::try_new_with_options(Arc::new(Schema::new(fields)), arrays, &options)
-        .map_err(|error| (0, error.to_string()))
 }

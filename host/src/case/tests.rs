@@ -139,6 +139,12 @@ fn a_wrong_line_is_named_with_what_is_wrong() {
     }
     let said = wrong(Kind::Pipeline, "{\"in\": 1, \"to\": \"views\"}");
     assert!(said.starts_with("x.jsonl:1: `to` is for plugins"), "{said}");
+    let said = wrong(Kind::Pipeline, "{\"millstream\": \"case/1\", \"config\": {}}");
+    assert!(
+        said.starts_with("x.jsonl:1: the header has \"config\", so this is a plugin's case: `millstream plugin test")
+    );
+    let said = wrong(Kind::Plugin, "{\"millstream\": \"case/1\", \"set\": {\"a\": \"b\"}}");
+    assert!(said.starts_with("x.jsonl:1: the header has \"set\", so this is a pipeline's case: `millstream test"));
 }
 
 #[test]
@@ -153,6 +159,15 @@ fn a_row_that_does_not_fit_the_contract_is_named() {
         "cases/x.jsonl:2: column \"n\": \"one\" is no int64"
     );
     assert_eq!(said("{\"in\": {\"n\": 1, \"k\": 2}}\n"), "cases/x.jsonl:1: there is no column \"k\"; there are n");
+}
+
+#[test]
+fn an_output_that_is_not_there_is_an_error_of_the_case() {
+    let case = case("{\"in\": {\"n\": 1}, \"to\": \"nowhere\"}\n");
+    let trial = Trial::of_plugin(&case, &plugin()).unwrap_or_else(|_| panic!("the plugin fits the case"));
+    let error = trial.knows_outputs_of(&case).unwrap_err();
+    assert_eq!(error.message(), "cases/x.jsonl:1: the plugin has no output \"nowhere\"");
+    assert_eq!(error.way_out(), Some("it has none"));
 }
 
 #[test]

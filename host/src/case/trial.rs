@@ -12,7 +12,7 @@ use tempfile::TempDir;
 
 use super::file::types;
 use super::memory::Memory;
-use super::records::{blocks, typed};
+use super::records::blocks;
 use super::{Case, Fate, Kind};
 use crate::config::{
     self, BatchSettings, ColumnFrom, Compression, Duplicates, EpochSettings, FileSource, Format, Located, OutputKind,
@@ -23,7 +23,7 @@ use crate::dimension::{self, Dimension};
 use crate::error::{Error, ErrorKind, Result};
 use crate::pipeline::Walk;
 use crate::plan::{Plan, Work};
-use crate::plugin::Plugin;
+use crate::plugin::{Plugin, typed};
 use crate::record::Records;
 use crate::schema::Column;
 use crate::service::{Failure, Plugins, build_plan, decoders, event_time, stages};
@@ -138,6 +138,30 @@ impl Trial {
             blocks.iter_mut().for_each(|(_, records)| records.timestamps_ms = vec![now_ms; records.len()]);
         }
         Ok(blocks)
+    }
+
+    /// Whether every output that the case's rows expect something in is there.
+    ///
+    /// # Errors
+    /// `Config` with the line that names another one, and those that there are.
+    pub fn knows_outputs_of(&self, case: &Case) -> Result<()> {
+        let known: Vec<&str> = match self.kind {
+            Kind::Plugin => {
+                let outputs = self.contract().map_or(&[][..], |contract| &contract.outputs);
+                outputs.iter().map(String::as_str).collect()
+            }
+            Kind::Pipeline => self.plan.outputs.iter().map(|output| output.name.as_ref()).collect(),
+        };
+        for row in &case.rows {
+            let named = row.expected.iter().flat_map(Fate::destinations).flatten();
+            if let Some(unknown) = named.into_iter().find(|name| !known.contains(&name.as_str())) {
+                let whose = if self.kind == Kind::Plugin { "the plugin" } else { "the pipeline" };
+                let help = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+                let message = format!("{}:{}: {whose} has no output \"{unknown}\"", case.path.display(), row.line);
+                return Err(Error::new(ErrorKind::Config, message).help(format!("it has {help}")));
+            }
+        }
+        Ok(())
     }
 
     /// The columns of the rows that go to a place: an output of the pipeline, or what a plugin writes.

@@ -134,6 +134,9 @@ impl Judged {
 impl Tally {
     /// Compares what the rows of a case came to, and prints the differences, or writes them into the case.
     pub fn check(&mut self, case: &Case, trial: &Trial, fates: Vec<Fate>, args: &CaseArgs) -> Result<(), Failure> {
+        if !args.update {
+            trial.knows_outputs_of(case)?;
+        }
         let judged = Judged::new(case, trial, fates);
         let mut out = std::io::stdout().lock();
         if args.update {

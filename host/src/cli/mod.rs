@@ -4,10 +4,13 @@ mod capture;
 mod cases;
 mod check;
 mod columns;
+mod drain;
 mod explain;
 mod infer;
 mod plugin;
 mod preview;
+mod rejects;
+mod rewind;
 mod run;
 mod stage;
 mod test;
@@ -47,7 +50,8 @@ A first round:
 docs/pipeline.md describes the pipeline file, docs/plugins.md how to write a plugin, docs/cases.md how to test them."
 )]
 struct Cli {
-    /// What is logged to stderr, such as `info`, `warn` or `millstream=debug`; default `info` for `run`, else `warn`.
+    /// What is logged to stderr, such as `info`, `warn` or `millstream=debug`; default `info` for `run` and
+    /// `rejects replay`, else `warn`.
     #[arg(long, global = true, env = "MILLSTREAM_LOG", value_name = "FILTER")]
     log: Option<String>,
     /// Log as JSON, a line an event.
@@ -61,6 +65,8 @@ struct Cli {
 enum Command {
     /// Run a pipeline.
     Run(run::Run),
+    /// Take out of the lake what was read from some offsets on, so that the next run reads it again.
+    Rewind(rewind::Rewind),
     /// Find every problem of a pipeline file and its plugins' contracts at once, and draw the plan.
     Check(check::Check),
     /// Propose a source's columns from real records.
@@ -74,8 +80,13 @@ enum Command {
     /// See and change what the stages of a running pipeline run.
     #[command(subcommand)]
     Stage(stage::Stage),
+    /// Let a running host finish and end; copy what it needs to go on elsewhere.
+    Drain(drain::Drain),
     /// Take rows in front of a stage of a running pipeline into a file.
     Capture(capture::Capture),
+    /// See refused rows and records, and let them go in again.
+    #[command(subcommand)]
+    Rejects(rejects::Rejects),
     /// Make, build and try plugins.
     #[command(subcommand)]
     Plugin(plugin::Plugin),
@@ -163,13 +174,16 @@ pub fn main() -> ExitCode {
     start_log(&cli);
     let done = match &cli.command {
         Command::Run(command) => command.run(),
+        Command::Rewind(command) => command.run(),
         Command::Check(command) => command.run(),
         Command::Infer(command) => command.run(),
         Command::Preview(command) => command.run(),
         Command::Test(command) => command.run(),
         Command::Explain(command) => command.run(),
         Command::Stage(command) => command.run(),
+        Command::Drain(command) => command.run(),
         Command::Capture(command) => command.run(),
+        Command::Rejects(command) => command.run(),
         Command::Plugin(command) => command.run(),
         Command::Generate(Generate::Clicks(settings)) => generate_clicks(settings),
     };
@@ -209,7 +223,8 @@ fn colours() -> bool {
 }
 
 fn start_log(cli: &Cli) {
-    let default = if matches!(cli.command, Command::Run(_)) { "info" } else { "warn" };
+    let runs = matches!(cli.command, Command::Run(_) | Command::Rejects(rejects::Rejects::Replay(_)));
+    let default = if runs { "info" } else { "warn" };
     let filter = EnvFilter::new(cli.log.as_deref().unwrap_or(default));
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colours());
     if cli.log_json { log.json().init() } else { log.with_target(false).init() }

@@ -43,7 +43,7 @@ pub(super) struct Run {
     kill_at: Option<(Step, u64)>,
 }
 
-fn parse_kill_at(text: &str) -> Result<(Step, u64), String> {
+pub(super) fn parse_kill_at(text: &str) -> Result<(Step, u64), String> {
     let (name, epoch) = text.split_once(':').ok_or("it has the form STEP:EPOCH")?;
     let step = Step::ALL.into_iter().find(|step| step.name() == name);
     let step = step.ok_or_else(|| format!("`{name}` is no step: {}", Step::ALL.map(Step::name).join(", ")))?;
@@ -83,7 +83,7 @@ impl Run {
 }
 
 /// A channel that says when to finish; the second signal ends the process at once.
-fn stop_on_signals() -> Result<Receiver<()>, Error> {
+pub(super) fn stop_on_signals() -> Result<Receiver<()>, Error> {
     let failed =
         |error: std::io::Error| Error::new(ErrorKind::Unavailable, "signals cannot be caught").caused_by(error);
     let (stop, stopped) = bounded(1);

@@ -5,9 +5,11 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use super::cases::{CaseArgs, Tally, case_files};
+use super::plugin::is_plugin_folder;
 use super::{Failure, PipelineArgs};
 use crate::case::{Case, Kind, Trial};
 use crate::config::PluginStage;
+use crate::error::{Error, ErrorKind};
 use crate::service::{load, load_files, plugin_stages};
 
 /// Run a whole pipeline on the records of cases, and show what differs from the rows and rejects that they expect, cell by
@@ -24,8 +26,35 @@ pub(super) struct Test {
 }
 
 impl Test {
+    /// A plugin's folder has cases of its own, which are no records of a pipeline.
+    fn is_for_a_pipeline(&self, folder: &Path) -> Result<(), Error> {
+        let given = self.pipeline.pipeline.as_path();
+        let folder = match (given.is_dir(), self.cases.is_empty()) {
+            (true, _) => given,
+            (false, true) => folder,
+            (false, false) => return Ok(()),
+        };
+        let shown = if folder == Path::new("") { Path::new(".") } else { folder }.display();
+        if is_plugin_folder(folder) {
+            return Err(Error::new(
+                ErrorKind::Config,
+                format!("{shown} is the folder of a plugin, and so are its cases"),
+            )
+            .help(format!(
+                "`millstream plugin test {shown}` runs them; cases of a pipeline there are named: \
+                     `millstream test PIPELINE.toml CASE.jsonl`"
+            )));
+        }
+        if given.is_dir() {
+            return Err(Error::new(ErrorKind::Config, format!("{shown} is a folder"))
+                .help("name a pipeline file, or a plugin's folder: `millstream plugin test FOLDER`"));
+        }
+        Ok(())
+    }
+
     pub(super) fn run(&self) -> Result<(), Failure> {
         let folder = self.pipeline.pipeline.parent().unwrap_or(Path::new(""));
+        self.is_for_a_pipeline(folder)?;
         let engine = super::engine()?;
         let mut tally = Tally::default();
         let mut plugins = None;

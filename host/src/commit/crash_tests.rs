@@ -19,7 +19,7 @@ use crate::config::{
     PartitionTransform, SourceColumn, Unknown,
 };
 use crate::decode::Decoder;
-use crate::disk::{Disk, MemoryDisk};
+use crate::disk::{Disk, MemoryDisk, PoisonDisk};
 use crate::error::{Error, ErrorKind, Result};
 use crate::output::{Combine, Opening, REJECTS, RejectSink, Sink, Staged, Token, reject_settings, settle};
 use crate::pipeline::{Counts, Ending, Parts, Share, Worker};
@@ -213,7 +213,7 @@ impl Transaction for MemoryTransaction {
 }
 
 /// One life of the host: recovers and runs to the end of the input, or until the disk fails.
-fn live(disk: &Arc<MemoryDisk>, incarnation: u64) -> Result<Counts> {
+pub(super) fn live(disk: &Arc<MemoryDisk>, incarnation: u64) -> Result<Counts> {
     live_with(disk, incarnation, None)
 }
 
@@ -221,7 +221,7 @@ fn live(disk: &Arc<MemoryDisk>, incarnation: u64) -> Result<Counts> {
 fn live_with(disk: &Arc<MemoryDisk>, incarnation: u64, topic: Option<&Arc<MemoryTopic>>) -> Result<Counts> {
     let clock: Arc<ManualClock> = Arc::new(ManualClock::new(1_000_000));
     let host = Host { id: "0badcafe".to_owned(), incarnation };
-    let shared: Arc<dyn Disk> = disk.clone();
+    let shared: Arc<dyn Disk> = Arc::new(PoisonDisk::new(disk.clone()));
     let stamp = PlanStamp { number: 1, fingerprint: "one".to_owned(), ..PlanStamp::default() };
     let settings = Settings {
         disk: Arc::clone(&shared),
@@ -306,7 +306,7 @@ fn lake_ids(disk: &MemoryDisk) -> Vec<i64> {
     ids
 }
 
-fn check(disk: &MemoryDisk, counts: &Counts, what: &str) {
+pub(super) fn check(disk: &MemoryDisk, counts: &Counts, what: &str) {
     assert_eq!(lake_ids(disk), wanted(), "{what}: the lake");
     assert_eq!(counts.total_read(), (WORKERS as i64 * RECORDS) as u64, "{what}: read");
     assert!(counts.is_conserved(), "{what}: {}", counts.equation());

@@ -7,10 +7,11 @@ use std::sync::Arc;
 use super::folder::Host;
 use super::log::{CommitLog, Last};
 use super::record::{CommitRecord, PlanStamp, RECORD_VERSION, Sharing};
+use super::rewind::Point;
 use crate::clock::Clock;
-use crate::disk::{Disk, write_whole};
+use crate::disk::{Disk, way_out, write_whole};
 use crate::error::{Error, ErrorKind, Result};
-use crate::output::{StagedFile, Token};
+use crate::output::{StagedFile, Token, checksum, epoch_of};
 use crate::pipeline::Counts;
 use crate::record::Partition;
 use crate::source::Positions;
@@ -18,7 +19,7 @@ use crate::source::Positions;
 /// The steps of a commit, in order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Step {
-    /// All outputs are staged and synced.
+    /// All outputs are staged and synced, or under way in the transaction.
     Prepared,
     /// With topics that get each row once: rows, record and offsets are true in Kafka.
     Transacted,
@@ -118,6 +119,10 @@ impl Epochs {
         let (positions, sharing) = (Positions::new(), Sharing::default());
         let mut epochs = Self { settings, log, last: None, positions, sharing };
         let mut recovered = Recovered::default();
+        if epochs.log.is_torn() {
+            epochs.check_not_behind(last.as_ref())?;
+            epochs.log.cut()?;
+        }
         if let Some(record) = epochs.transacted(last.as_ref())? {
             last = Some(Last { record, finished: false });
         }
@@ -128,6 +133,7 @@ impl Epochs {
                     epoch = record.epoch,
                     "recovery: the last epoch was committed and not finished: publishing it"
                 );
+                epochs.check_staged(&record)?;
                 recovered.published_files = epochs.publish(&record)?;
                 epochs.log.finish(record.epoch)?;
             }
@@ -191,6 +197,11 @@ impl Epochs {
         Ok(())
     }
 
+    /// What the commits say of the hosts that share the work.
+    pub fn sharing(&self) -> &Sharing {
+        &self.sharing
+    }
+
     /// What the commits from now on say of the hosts that share the work.
     pub fn share(&mut self, sharing: Sharing) {
         self.sharing = sharing;
@@ -207,6 +218,27 @@ impl Epochs {
                 self.positions.insert(partition.clone(), position);
             } else {
                 self.positions.remove(partition);
+            }
+        }
+    }
+
+    /// Everything from `point` on is read again. `known`: what all hosts committed of it. The host's next record is the last
+    /// word on these partitions.
+    pub fn rewind(&mut self, point: &Point, known: &Positions) {
+        for (partition, offset) in point {
+            let mut position = known.get(partition).cloned().unwrap_or_default();
+            position.ranges.cut(*offset);
+            if position.file.is_some() && position.ranges.end().is_none() {
+                self.positions.remove(partition);
+                continue;
+            }
+            if position.file.is_none() {
+                // Also where nothing is left: the group, and other hosts' records, may say more.
+                position.ranges = position.ranges.up_to(*offset);
+            }
+            self.positions.insert(partition.clone(), position);
+            if self.sharing.groups.contains_key(&*partition.source) {
+                self.sharing.assigned.insert(partition.clone());
             }
         }
     }
@@ -304,6 +336,57 @@ impl Epochs {
         Ok(moved)
     }
 
+    /// Compares what waits for its name with the checksums of the record, before anything is moved: between the commit and
+    /// this start the disk may have changed it.
+    fn check_staged(&self, record: &CommitRecord) -> Result<()> {
+        let disk = &self.settings.disk;
+        for file in record.outputs.values().flat_map(|token| &token.files) {
+            let failed = |error| storage(&file.staged, "cannot be read", error);
+            match disk.size_bytes(&file.staged).map_err(failed)? {
+                // It has its name already.
+                None => {}
+                Some(bytes) if bytes == file.bytes => {
+                    if checksum(disk, &file.staged, bytes).map_err(failed)? != file.crc32 {
+                        return Err(damaged(record.epoch, file, "its checksum does not match"));
+                    }
+                }
+                Some(bytes) => {
+                    return Err(damaged(record.epoch, file, &format!("{bytes} bytes instead of {}", file.bytes)));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Refuses to go on from an older commit than the one whose files are in the lake: the log has lost records that were
+    /// synced, and the rows would come twice. Looked at only where the log ends in a broken line: a lake may be large.
+    fn check_not_behind(&self, logged: Option<&Last>) -> Result<()> {
+        let transacted = self.settings.transaction.as_ref().and_then(|transaction| transaction.last());
+        let known = logged.map(|last| last.record.epoch).max(transacted.map(|record| record.epoch));
+        let epoch = known.unwrap_or(0);
+        for (output, lake) in &self.settings.lakes {
+            let failed = |error| storage(lake, "cannot be listed", error);
+            let staging = lake.join(STAGING);
+            for path in self.settings.disk.files_below(lake).map_err(failed)? {
+                let is_own = !path.starts_with(&staging);
+                let written = path.file_name().and_then(|name| name.to_str());
+                let written = written.and_then(|name| epoch_of(output, &self.settings.host, name));
+                if is_own && let Some(later) = written.filter(|written| *written > epoch) {
+                    let what = format!(
+                        "the commit log in {} ends in a damaged line behind epoch {epoch}, but {} is of epoch {later}",
+                        self.settings.folder.display(),
+                        path.display()
+                    );
+                    return Err(Error::new(ErrorKind::Storage, what).help(
+                        "the disk changed a record that was synced, and going on would write its rows again: restore the \
+                         data folder from a copy, or start with an empty data folder and a fresh lake",
+                    ));
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// Gives the record's files their final names; those that have them already are done.
     fn publish_files(&self, record: &CommitRecord) -> Result<usize> {
         let disk = &self.settings.disk;
@@ -324,25 +407,34 @@ impl Epochs {
             folders.extend(file.published.parent().map(Path::to_path_buf));
             folders.extend(file.staged.parent().map(Path::to_path_buf));
         }
+        for file in record.outputs.values().flat_map(|token| &token.removed) {
+            self.remove(&file.path)?;
+            folders.extend(file.path.parent().map(Path::to_path_buf));
+        }
         for folder in folders {
             disk.sync_folder(&folder).map_err(|error| storage(&folder, "cannot be synced", error))?;
         }
         Ok(moved)
     }
 
-    /// One manifest for each output that got files: the whole view of what the epoch added.
+    /// One manifest for each output that got or lost files: the whole view of what the epoch changed.
     fn write_manifests(&self, record: &CommitRecord) -> Result<()> {
-        for (output, token) in record.outputs.iter().filter(|(_, token)| !token.files.is_empty()) {
+        let has_changed = |token: &Token| !token.files.is_empty() || !token.removed.is_empty();
+        for (output, token) in record.outputs.iter().filter(|(_, token)| has_changed(token)) {
             let Some(lake) = self.settings.lakes.get(output) else { continue };
             let folder = lake.join("_manifest");
             let path = folder.join(format!("{}-{:010}.json", record.host, record.epoch));
-            let manifest = serde_json::json!({
+            let below = |path: &Path| path.strip_prefix(lake).unwrap_or(path).to_path_buf();
+            let mut manifest = serde_json::json!({
                 "host": record.host, "epoch": record.epoch, "plan": record.plan, "output": output,
                 "committed_at_ms": record.committed_at_ms,
                 "files": token.files.iter().map(|file| serde_json::json!({
-                    "path": file.published.strip_prefix(lake).unwrap_or(&file.published), "rows": file.rows, "bytes": file.bytes,
+                    "path": below(&file.published), "rows": file.rows, "bytes": file.bytes,
                 })).collect::<Vec<_>>(),
             });
+            if !token.removed.is_empty() {
+                manifest["removed"] = token.removed.iter().map(|file| serde_json::json!(below(&file.path))).collect();
+            }
             write_whole(self.settings.disk.as_ref(), &path, manifest.to_string().as_bytes())
                 .map_err(|error| storage(&path, "cannot be written", error))?;
         }
@@ -404,6 +496,15 @@ fn check_rows(record: &CommitRecord) -> Result<()> {
     Ok(())
 }
 
+fn damaged(epoch: u64, file: &StagedFile, what: &str) -> Error {
+    let (published, staged) = (file.published.display(), file.staged.display());
+    let what = format!("epoch {epoch} committed {published}, but its staged file {staged} is damaged: {what}");
+    Error::new(ErrorKind::Storage, what).help(
+        "the disk lost or changed what was synced: restore the file from a copy, or replay the source from an older position; \
+         nothing was changed",
+    )
+}
+
 fn not_there(epoch: u64, file: &StagedFile) -> Error {
     let (published, staged) = (file.published.display(), file.staged.display());
     let what =
@@ -421,5 +522,6 @@ pub fn staging_folder(lake: &Path, host: &Host) -> PathBuf {
 const STAGING: &str = ".staging";
 
 pub(super) fn storage(path: &Path, what: &str, error: std::io::Error) -> Error {
-    Error::new(ErrorKind::Storage, format!("{} {what}", path.display())).caused_by(error)
+    let help = way_out(&error);
+    Error::new(ErrorKind::Storage, format!("{} {what}", path.display())).caused_by(error).help(help)
 }

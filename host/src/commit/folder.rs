@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::disk::{RealDisk, write_whole};
+use crate::disk::{RealDisk, way_out, write_whole};
 use crate::error::{Error, ErrorKind, Result};
 
 /// Who writes: in every file name, footer and commit record.
@@ -64,8 +64,10 @@ struct Kept {
 impl DataFolder {
     /// Makes the folder if it is not there, locks it and counts the start.
     pub fn open(path: &Path, copied: Copied) -> Result<Self> {
-        let failed = |what: &str, error| {
-            Error::new(ErrorKind::Storage, format!("the data folder {} {what}", path.display())).caused_by(error)
+        let failed = |what: &str, error: std::io::Error| {
+            let help = way_out(&error);
+            let what = format!("the data folder {} {what}", path.display());
+            Error::new(ErrorKind::Storage, what).caused_by(error).help(help)
         };
         fs::create_dir_all(path).map_err(|error| failed("cannot be made", error))?;
         let lock = File::create(path.join("lock")).map_err(|error| failed("cannot be locked", error))?;
@@ -91,6 +93,29 @@ impl DataFolder {
         let host = Host { incarnation: host.incarnation + 1, ..host };
         keep(path, Kept { host: host.clone(), inode }).map_err(|error| failed("cannot be written", error))?;
         Ok(Self { path: path.to_path_buf(), host, _lock: lock })
+    }
+}
+
+impl DataFolder {
+    /// Waits until no process holds the folder, and keeps others from doing so; the lock and the host's id.
+    pub fn wait(path: &Path) -> Result<(File, String)> {
+        let failed = |error| {
+            let what = format!("the data folder {} cannot be read", path.display());
+            Error::new(ErrorKind::Storage, what).caused_by(error)
+        };
+        let Some(kept) = read_kept(path).map_err(failed)? else {
+            let what = format!("{} is no data folder: no host was ever started there", path.display());
+            return Err(Error::new(ErrorKind::Config, what).help("is `data` set as for the host (`--set data=..`)?"));
+        };
+        let lock = File::create(path.join("lock")).map_err(failed)?;
+        lock.lock().map_err(failed)?;
+        Ok((lock, kept.host.id))
+    }
+
+    /// Whether a process holds the folder.
+    pub fn is_held(path: &Path) -> bool {
+        let lock = File::open(path.join("lock"));
+        lock.is_ok_and(|lock| matches!(lock.try_lock(), Err(TryLockError::WouldBlock)))
     }
 }
 

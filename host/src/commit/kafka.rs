@@ -27,28 +27,37 @@
 //! open. A producer that was fenced is replaced; fenced again and again within a minute while the host never lost its
 //! place in the group, the host gives up, because somebody else runs under its id.
 //!
+//! Workers do not wait for their rows to be delivered when they prepare: they hand over how many there are, and the commit
+//! sends no end of the transaction before the brokers have acknowledged every one of them, and the record. So the record
+//! says of rows what is true once it is: with one row undelivered the transaction is not committed, and the record never
+//! was. What it buys is that rows, record and offsets are under way at the same time, while files are closed.
+//!
 //! What the transaction ends with, and where reading the topic ends: see `super::topic`.
 
-use std::collections::BTreeMap;
+use std::cell::Cell;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
+use arrow::array::Array;
+use rdkafka::TopicPartitionList;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerGroupMetadata};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::Message;
 use rdkafka::producer::{BaseProducer, Producer};
-use rdkafka::{Offset, TopicPartitionList};
 
 use super::record::CommitRecord;
 use super::topic::{self, CommitTopic, Steps};
+use crate::config::BatchSettings;
 use crate::error::{Error, ErrorKind, Result};
-use crate::output::kafka::producer::{self, Outgoing, Transactional};
-use crate::source::Positions;
-use crate::source::kafka::client::{Context, away, configure, not_created, reader};
+use crate::output::kafka::flush;
+use crate::output::kafka::producer::{self, Delivered, Outgoing, Transactional};
+use crate::source::kafka::client::{Context, away, configure, not_created, reach, reader};
+use crate::source::kafka::part_of;
+use crate::source::{Positions, Read, Reader};
 
 /// How long the brokers may take for one step.
 const TIMEOUT: Duration = Duration::from_secs(60);
@@ -62,9 +71,15 @@ const ALLOWANCE: Duration = Duration::from_secs(60);
 /// Brokers' own `transaction.max.timeout.ms`.
 const LONGEST: Duration = Duration::from_secs(15 * 60);
 
+/// A commit of another host that is under way is over by then.
+const STUCK: Duration = Duration::from_secs(3);
+
 /// A host that is fenced so often, so soon, is not alone.
 const FENCED_OFTEN: usize = 3;
 const FENCED_SOON: Duration = Duration::from_secs(60);
+
+/// What is read of the commit topic in one go.
+const AT_ONCE: BatchSettings = BatchSettings { rows: 1024, bytes: 16 << 20 };
 
 /// What commits speak of themselves as in errors.
 const OWNER: &str = "the commit";
@@ -138,8 +153,9 @@ const REACHING: [&str; 10] = [
 
 /// The host's transactions on one Kafka cluster.
 pub struct Transactions {
+    pipeline: String,
+    cluster: Cluster,
     client: ClientConfig,
-    brokers: String,
     topic: String,
     host: String,
     producer: Arc<BaseProducer<Context>>,
@@ -149,6 +165,8 @@ pub struct Transactions {
     beginning: Mutex<()>,
     records: Vec<CommitRecord>,
     groups: OnceLock<Groups>,
+    /// What became of the rows of each writer.
+    delivered: Mutex<Vec<Arc<Delivered>>>,
     fenced: Fenced,
 }
 
@@ -161,15 +179,14 @@ impl Transactions {
         longest: Duration,
         fenced: &Fenced,
     ) -> Result<Arc<Self>> {
-        let transactional = Transactional {
-            id: format!("millstream-{pipeline}-{host}"),
-            timeout: (longest * 2 + ALLOWANCE).min(LONGEST),
-        };
+        let timeout = (longest * 2 + ALLOWANCE).min(LONGEST);
+        let transactional = Transactional { id: id_of(pipeline, host), timeout };
         let Cluster { brokers, properties } = cluster;
         let (producer, most_value_bytes) = producer::producer(OWNER, brokers, properties, Some(&transactional))?;
         let mut transactions = Self {
+            pipeline: pipeline.to_owned(),
             client: configure(OWNER, brokers, properties, &[], &[])?,
-            brokers: brokers.clone(),
+            cluster: cluster.clone(),
             topic: format!("millstream-commits-{pipeline}"),
             host: host.to_owned(),
             producer,
@@ -179,10 +196,15 @@ impl Transactions {
             records: Vec::new(),
             groups: OnceLock::new(),
             fenced: fenced.clone(),
+            delivered: Mutex::default(),
         };
+        let producer = &transactions.producer;
+        reach(producer.client(), brokers, TIMEOUT, || producer.poll(Duration::ZERO))?;
         transactions.make_topic()?;
         transactions.init()?;
+        tracing::debug!(host, "what the host had open is ended");
         transactions.records = transactions.read_records()?;
+        tracing::debug!(host, records = transactions.records.len(), "the commit topic is read");
         Ok(Arc::new(transactions))
     }
 
@@ -195,6 +217,26 @@ impl Transactions {
     /// The producer of all outputs, and the longest value that it takes.
     pub(crate) fn producer(&self) -> (Arc<BaseProducer<Context>>, usize) {
         (Arc::clone(&self.producer), self.most_value_bytes)
+    }
+
+    /// For a writer of one output of one worker, what becomes of its rows: the commit waits for them.
+    pub(crate) fn delivered(&self) -> Arc<Delivered> {
+        let delivered = Arc::<Delivered>::default();
+        let mut all = self.delivered.lock().unwrap_or_else(PoisonError::into_inner);
+        // A writer that is gone, because another plan took over, has had its rows committed.
+        all.retain(|of_writer| Arc::strong_count(of_writer) > 1);
+        all.push(Arc::clone(&delivered));
+        delivered
+    }
+
+    /// Whether the brokers have every row of the epoch, and all else that was sent.
+    fn is_delivered(&self) -> Result<bool> {
+        let all = self.delivered.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(reason) = all.iter().find_map(|of_writer| of_writer.failed()) {
+            let what = format!("{OWNER}: a topic at {} did not take a row: {reason}", self.cluster.brokers);
+            return Err(Error::new(ErrorKind::Unavailable, what));
+        }
+        Ok(self.producer.in_flight_count() == 0 && all.iter().all(|of_writer| of_writer.is_complete()))
     }
 
     /// Begins a transaction if none is open: before the first row of an epoch. Any worker may be the first.
@@ -226,8 +268,10 @@ impl Transactions {
                     RDKafkaErrorCode::TopicAuthorizationFailed | RDKafkaErrorCode::ClusterAuthorizationFailed,
                 )))) => return Ok(()),
                 Ok(Some(Err((_, code)))) if Instant::now() >= deadline => {
-                    let what =
-                        format!("{OWNER}: the topic {:?} cannot be made at {}: {code}", self.topic, self.brokers);
+                    let what = format!(
+                        "{OWNER}: the topic {:?} cannot be made at {}: {code}",
+                        self.topic, self.cluster.brokers
+                    );
                     return Err(Error::new(ErrorKind::Unavailable, what));
                 }
                 Err(_) if Instant::now() >= deadline => return Err(self.away()),
@@ -250,24 +294,68 @@ impl Transactions {
         topic::read_records(&TopicReader {
             transactions: self,
             deadline: Instant::now() + TIMEOUT,
+            stuck: Cell::new(Some(Instant::now() + STUCK)),
             of_all: self.reader("read_uncommitted")?,
             of_committed: self.reader("read_committed")?,
         })
     }
 
+    /// Ends the transactions of hosts that stay open in the commit topic: a host that was killed in the middle of a commit
+    /// would hold up all others until its transaction times out. One that is only slow throws its epoch away and comes back.
+    fn end_stuck(&self, open: (i64, i64), deadline: Instant) -> Result<()> {
+        let mut hosts = BTreeSet::new();
+        let reader = self.reader("read_uncommitted")?;
+        self.read(reader, open, deadline, &mut |_, key, _| {
+            let host = key.and_then(|key| std::str::from_utf8(key).ok()?.rsplit_once('/'));
+            hosts.extend(host.map(|(host, _)| host.to_owned()));
+            Ok(())
+        })?;
+        for host in hosts.into_iter().filter(|host| *host != self.host) {
+            tracing::info!(host, "a host's transaction stays open: it is ended in its place");
+            let transactional = Transactional { id: id_of(&self.pipeline, &host), timeout: ALLOWANCE };
+            let Cluster { brokers, properties } = &self.cluster;
+            let (producer, _) = producer::producer(OWNER, brokers, properties, Some(&transactional))?;
+            answered(|| producer.init_transactions(CALL))
+                .map_err(|error| self.failed("a transaction that stays open cannot be ended", error))?;
+        }
+        Ok(())
+    }
+
+    /// Reads the commit topic from one offset to another: offset, key and value of each message.
+    fn read(
+        &self,
+        client: BaseConsumer<Context>,
+        range: (i64, i64),
+        deadline: Instant,
+        take: &mut dyn FnMut(i64, Option<&[u8]>, Option<&[u8]>) -> Result<()>,
+    ) -> Result<()> {
+        let mut reader = part_of(OWNER, &self.topic, client, range)?;
+        loop {
+            match reader.read(&AT_ONCE, CALL)? {
+                Read::Records(records) => {
+                    for (index, offset) in records.offsets.iter().enumerate() {
+                        let keys = records.keys.as_ref().filter(|keys| keys.is_valid(index));
+                        take(*offset, keys.map(|keys| keys.value(index)), records.value(index))?;
+                    }
+                }
+                Read::End => return Ok(()),
+                Read::Idle if Instant::now() >= deadline => return Err(self.away()),
+                Read::Idle => {}
+            }
+        }
+    }
+
     fn reader(&self, isolation: &str) -> Result<BaseConsumer<Context>> {
         let mut config = self.client.clone();
-        config.set("isolation.level", isolation).set("enable.partition.eof", "true").set("enable.auto.commit", "false");
-        // Demanded of whoever reads without transactions of a group; nothing joins it.
-        config.set("group.id", &self.topic);
+        config.set("isolation.level", isolation).set("enable.partition.eof", "true").set("auto.offset.reset", "error");
         reader(&config, OWNER)
     }
 
-    /// The end of the commit topic, as this reader sees it.
-    fn end(&self, reader: &BaseConsumer<Context>, deadline: Instant) -> Result<i64> {
+    /// The first offset of the commit topic and its end, as this reader sees it.
+    fn bounds(&self, reader: &BaseConsumer<Context>, deadline: Instant) -> Result<(i64, i64)> {
         loop {
             match reader.fetch_watermarks(&self.topic, 0, CALL) {
-                Ok((_, end)) => return Ok(end),
+                Ok(bounds) => return Ok(bounds),
                 Err(error) if Instant::now() >= deadline => return Err(self.away().caused_by(error)),
                 // A topic that was just made is not known everywhere at once.
                 Err(_) => drop(reader.poll(Duration::from_millis(100))),
@@ -297,7 +385,7 @@ impl Transactions {
             )
         );
         let kind = if refused { ErrorKind::Config } else { ErrorKind::Unavailable };
-        let error = Error::new(kind, format!("{OWNER}: {what} at {}", self.brokers)).caused_by(error);
+        let error = Error::new(kind, format!("{OWNER}: {what} at {}", self.cluster.brokers)).caused_by(error);
         if !refused {
             return error;
         }
@@ -310,7 +398,7 @@ impl Transactions {
     }
 
     fn away(&self) -> Error {
-        away(OWNER, &self.brokers, TIMEOUT, &self.producer.context().log)
+        away(OWNER, &self.cluster.brokers, TIMEOUT, &self.producer.context().log)
     }
 }
 
@@ -347,7 +435,10 @@ impl Steps for Transactions {
     }
 
     fn flush(&self) -> Result<()> {
-        producer::flush(&self.producer, TIMEOUT, || Ok(self.producer.in_flight_count() == 0))
+        // All rows, the record among them, were under way while the offsets were sent. The end of the transaction would wait
+        // for the deliveries too, and longer.
+        flush(&self.producer, TIMEOUT, || self.is_delivered())?;
+        if self.is_delivered()? { Ok(()) } else { Err(self.away()) }
     }
 
     fn end(&self) -> Result<()> {
@@ -362,17 +453,19 @@ impl Steps for Transactions {
 struct TopicReader<'a> {
     transactions: &'a Transactions,
     deadline: Instant,
+    /// Until when a transaction that is open is taken for one that is about to end.
+    stuck: Cell<Option<Instant>>,
     of_all: BaseConsumer<Context>,
     of_committed: BaseConsumer<Context>,
 }
 
 impl CommitTopic for TopicReader<'_> {
     fn end(&self) -> Result<i64> {
-        self.transactions.end(&self.of_all, self.deadline)
+        Ok(self.transactions.bounds(&self.of_all, self.deadline)?.1)
     }
 
     fn stable_end(&self) -> Result<i64> {
-        self.transactions.end(&self.of_committed, self.deadline)
+        Ok(self.transactions.bounds(&self.of_committed, self.deadline)?.1)
     }
 
     fn wait(&self) -> Result<()> {
@@ -382,27 +475,17 @@ impl CommitTopic for TopicReader<'_> {
                 "it ends by itself after its `transaction.timeout.ms`; does another host of this pipeline hang?",
             ));
         }
+        if self.stuck.get().is_some_and(|until| Instant::now() >= until) {
+            self.stuck.set(None);
+            self.transactions.end_stuck((self.stable_end()?, self.end()?), self.deadline)?;
+        }
         drop(self.of_committed.poll(Duration::from_millis(100)));
         Ok(())
     }
 
     fn read(&self, each: &mut dyn FnMut(i64, Option<&[u8]>, Option<&[u8]>) -> Result<()>) -> Result<()> {
-        let topic = &self.transactions.topic;
-        let unreadable = |error: KafkaError| {
-            Error::new(ErrorKind::Unavailable, format!("{OWNER}: topic {topic:?} cannot be read")).caused_by(error)
-        };
-        let mut partition = TopicPartitionList::new();
-        partition.add_partition_offset(topic, 0, Offset::Beginning).map_err(unreadable)?;
-        self.of_committed.assign(&partition).map_err(unreadable)?;
-        loop {
-            match self.of_committed.poll(CALL) {
-                Some(Ok(message)) => each(message.offset(), message.key(), message.payload())?,
-                Some(Err(KafkaError::PartitionEOF(_))) => return Ok(()),
-                Some(Err(error)) if Instant::now() >= self.deadline => return Err(unreadable(error)),
-                None if Instant::now() >= self.deadline => return Err(self.transactions.away()),
-                Some(Err(_)) | None => {}
-            }
-        }
+        let bounds = self.transactions.bounds(&self.of_committed, self.deadline)?;
+        self.transactions.read(self.transactions.reader("read_committed")?, bounds, self.deadline, each)
     }
 }
 
@@ -420,6 +503,11 @@ impl Drop for Transactions {
             tracing::debug!(%error, "the open transaction is not aborted: the next start does it");
         }
     }
+}
+
+/// `transactional.id` of a host.
+fn id_of(pipeline: &str, host: &str) -> String {
+    format!("millstream-{pipeline}-{host}")
 }
 
 /// Asks again for as long as the answer is that it may yet come.

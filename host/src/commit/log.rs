@@ -11,7 +11,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::record::CommitRecord;
-use crate::disk::{Disk, DiskFile};
+use crate::disk::{Disk, DiskFile, way_out};
 use crate::error::{Error, ErrorKind, Result};
 
 /// A log longer than this is rewritten with its last record alone.
@@ -42,10 +42,12 @@ pub struct CommitLog {
     length_bytes: u64,
     /// After one failed write or sync nobody knows what the file holds: only a new start, which reads it, does.
     poisoned: bool,
+    /// What lies behind the whole lines.
+    torn_bytes: usize,
 }
 
 impl CommitLog {
-    /// Opens `commit.log` in a data folder and reads its last commit; a torn line at the end is cut off.
+    /// Opens `commit.log` in a data folder and reads its last commit. A torn line at the end is no commit: see `cut`.
     pub fn open(disk: Arc<dyn Disk>, folder: &Path) -> Result<(Self, Option<Last>)> {
         let path = folder.join("commit.log");
         let storage = |error| storage(&path, "cannot be read", error);
@@ -54,13 +56,29 @@ impl CommitLog {
             None => Vec::new(),
         };
         let (last, whole_bytes) = read_lines(&path, &bytes)?;
-        if whole_bytes < bytes.len() {
-            tracing::warn!(path = %path.display(), cut_bytes = bytes.len() - whole_bytes, "the commit log ends in a torn line, which is no commit: it is cut off");
-            disk.truncate(&path, whole_bytes as u64).map_err(storage)?;
-        }
         let file = disk.append(&path).map_err(storage)?;
         disk.sync_folder(folder).map_err(storage)?;
-        Ok((Self { disk, path, file, length_bytes: whole_bytes as u64, poisoned: false }, last))
+        let (length_bytes, torn_bytes) = (whole_bytes as u64, bytes.len() - whole_bytes);
+        Ok((Self { disk, path, file, length_bytes, poisoned: false, torn_bytes }, last))
+    }
+
+    /// Whether the log ends in a torn line. One that never was synced looks like one that the disk changed since: whoever
+    /// goes on has to be sure that it is the former.
+    pub fn is_torn(&self) -> bool {
+        self.torn_bytes > 0
+    }
+
+    /// Cuts a torn line off; before anything is written.
+    pub fn cut(&mut self) -> Result<()> {
+        if !self.is_torn() {
+            return Ok(());
+        }
+        let (path, cut_bytes) = (self.path.display(), self.torn_bytes);
+        tracing::warn!(%path, cut_bytes, "the commit log ends in a torn line, which is no commit: it is cut off");
+        let cut = self.disk.truncate(&self.path, self.length_bytes);
+        cut.map_err(|error| storage(&self.path, "cannot be cut", error))?;
+        self.torn_bytes = 0;
+        Ok(())
     }
 
     /// Writes a record without making it count yet.
@@ -126,8 +144,19 @@ impl CommitLog {
     }
 }
 
+/// The last commit of a data folder, for whoever only reads: a host may be writing it.
+pub fn last_commit(folder: &Path) -> Result<Option<CommitRecord>> {
+    let path = folder.join("commit.log");
+    match std::fs::read(&path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(storage(&path, "cannot be read", error)),
+        Ok(bytes) => Ok(read_lines(&path, &bytes)?.0.map(|last| last.record)),
+    }
+}
+
 fn storage(path: &Path, what: &str, error: std::io::Error) -> Error {
-    Error::new(ErrorKind::Storage, format!("the commit log {} {what}", path.display())).caused_by(error)
+    let help = way_out(&error);
+    Error::new(ErrorKind::Storage, format!("the commit log {} {what}", path.display())).caused_by(error).help(help)
 }
 
 fn encode(line: &Line) -> Result<Vec<u8>> {

@@ -1,7 +1,8 @@
 //! Epochs and their commit. Promise: every row of an epoch is in the lake exactly once, or the epoch never was.
 //!
 //! All workers stand between two batches when an epoch ends, and each has prepared: what it wrote since the last commit
-//! is on disk and synced, either in whole files under a staged name or in the spool. Then, in this order:
+//! is on disk and synced, either in whole files under a staged name or in the spool, or in an open transaction (`kafka`). Then,
+//! in this order:
 //!
 //! | step | what it does | a crash right behind it leaves | what the next start does |
 //! |---|---|---|---|
@@ -20,15 +21,20 @@
 mod adopt;
 #[cfg(test)]
 mod crash_tests;
+#[cfg(test)]
+mod damage_tests;
 mod epochs;
 mod folder;
 mod kafka;
 mod log;
 mod record;
+mod rewind;
 pub(crate) mod topic;
 
 pub use adopt::{Taker, adopt, settle_all};
 pub use epochs::{Epochs, Recovered, Settings, Step, Transaction, staging_folder};
 pub use folder::{Copied, DataFolder, Host, fresh_id};
 pub use kafka::{Cluster, Fenced, GroupOffsets, Transactions};
+pub use log::last_commit;
 pub use record::{CommitRecord, ConfigChange, PlanStamp, Sharing, positions_of};
+pub use rewind::{LakeFile, Point, RemovedFile, Rewind};

@@ -23,7 +23,7 @@ pub(super) const SOURCE: Section =
 pub(super) const SOURCE_FILE: Section = Section { path: "source.NAME.file", keys: &["path"] };
 pub(super) const SOURCE_KAFKA: Section = Section {
     path: "source.NAME.kafka",
-    keys: &["brokers", "topic", "group", "start", "properties_file", "properties"],
+    keys: &["brokers", "topic", "group", "start", "lost", "properties_file", "properties"],
 };
 pub(super) const UNKNOWN: Section = Section { path: "source.NAME.unknown", keys: &["keep"] };
 pub(super) const COLUMN: Section = Section { path: "source.NAME.columns.COLUMN", keys: &["type", "from"] };

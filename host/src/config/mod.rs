@@ -4,6 +4,7 @@
 //! the walk, `units` for sizes and times, and `problem` for everything that is wrong.
 
 mod columns;
+mod config_keys;
 mod document;
 mod environment;
 mod from;

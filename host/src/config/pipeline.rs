@@ -126,7 +126,7 @@ pub struct FileSource {
     pub paths: Vec<Located<String>>,
 }
 
-/// `kafka = { brokers, topic, group, start, properties_file, properties }` of a source.
+/// `kafka = { brokers, topic, group, start, lost, properties_file, properties }` of a source.
 #[derive(Clone, Debug)]
 pub struct KafkaSource {
     /// `host:port`, separated by commas.
@@ -137,6 +137,8 @@ pub struct KafkaSource {
     pub group: Located<String>,
     /// Where to begin when the group has no offsets.
     pub start: Start,
+    /// What becomes of a run that would go on at records which are gone.
+    pub lost: Lost,
     /// librdkafka's own settings, from `properties_file` (`name=value` lines) and then `properties`.
     pub properties: BTreeMap<String, String>,
 }
@@ -148,6 +150,15 @@ pub enum Start {
     Earliest,
     /// `latest`
     Latest,
+}
+
+/// `lost` of a Kafka source.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lost {
+    /// `fail`: the run ends with an error.
+    Fail,
+    /// `skip`: it goes on at the first record that is there, and counts the gap.
+    Skip,
 }
 
 /// `format` of a source.

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use miette::{Diagnostic, GraphicalReportHandler, GraphicalTheme, LabeledSpan, NamedSource};
 
 use super::Pipeline;
+use crate::error::one_line;
 
 /// The columns of the terminal that problems are wrapped at.
 const WIDTH: usize = 110;
@@ -126,6 +127,21 @@ impl Problems {
             [] => format!("no problem in {}", self.file),
             parts => format!("{} in {}", parts.join(" and "), self.file),
         }
+    }
+
+    /// The problems that stop the pipeline on one line, each with its line of the file: for the log and the history.
+    pub fn line(&self) -> String {
+        let place = |problem: &Problem| match problem.labels.first() {
+            Some((span, _)) => {
+                let before = self.text.get(..span.start).unwrap_or_default();
+                format!(" ({}:{})", self.file, before.matches('\n').count() + 1)
+            }
+            None => String::new(),
+        };
+        let errors = self.list.iter().filter(|problem| problem.severity == Severity::Error);
+        let texts: Vec<String> =
+            errors.map(|problem| format!("{}{}", one_line(&problem.message), place(problem))).collect();
+        texts.join("; ")
     }
 
     /// Each problem with file, line and a caret, in the order of the text, and the count at the end; many lines.

@@ -10,8 +10,8 @@ use super::keys::{DIMENSION, DIMENSION_FILE, Field, Keys, SOURCE, SOURCE_FILE, S
 use super::problem::{Problem, suggestion};
 use super::reader::Reader;
 use super::{
-    Dimension, Duplicates, FileSource, Format, KafkaSource, Located, Source, SourceColumn, SourceKind, Start, Unknown,
-    kafka, units,
+    Dimension, Duplicates, FileSource, Format, KafkaSource, Located, Lost, Source, SourceColumn, SourceKind, Start,
+    Unknown, kafka, units,
 };
 
 const DIMENSION_MEMORY_BYTES: RangeInclusive<u64> = 0..=1 << 40;
@@ -81,6 +81,8 @@ fn kafka_source(reader: &mut Reader<'_>, field: &Field<'_>) -> Option<SourceKind
         .and_then(|field| reader.string(&field, "\"clicks-to-lake\""));
     let words = [("earliest", Start::Earliest), ("latest", Start::Latest)];
     let start = keys.optional(reader, "start", Start::Earliest, |reader, field| reader.word(field, &words));
+    let words = [("fail", Lost::Fail), ("skip", Lost::Skip)];
+    let lost = keys.optional(reader, "lost", Lost::Fail, |reader, field| reader.word(field, &words));
     let properties = kafka::properties(reader, &mut keys);
     keys.finish(reader);
     Some(SourceKind::Kafka(KafkaSource {
@@ -88,6 +90,7 @@ fn kafka_source(reader: &mut Reader<'_>, field: &Field<'_>) -> Option<SourceKind
         topic: topic?,
         group: group?,
         start: start?,
+        lost: lost?,
         properties: properties?,
     }))
 }

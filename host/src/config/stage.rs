@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Number};
 
+use super::config_keys::ConfigKeys;
 use super::document::{Node, Table, Value};
 use super::keys::{Field, Keys, LIMITS, LOOKUP, PLUGIN, STAGE};
 use super::problem::Problem;
@@ -182,7 +183,7 @@ fn config_of(reader: &mut Reader<'_>, field: Option<&Field<'_>>) -> Option<Locat
     };
     let mut secrets = Secrets::default();
     let value = json_table(reader, table, &field.path, &mut secrets)?;
-    Some(Located { value: StageConfig::new(&value, secrets), span: field.node.at.span() })
+    Some(Located { value: StageConfig::new(&value, secrets, ConfigKeys::of(table)), span: field.node.at.span() })
 }
 
 fn json_table(reader: &mut Reader<'_>, table: &Table, path: &str, secrets: &mut Secrets) -> Option<serde_json::Value> {

@@ -8,9 +8,12 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
+use std::ops::Range;
 use std::sync::Arc;
 
 use serde_json::Value;
+
+use super::config_keys::ConfigKeys;
 
 /// The key of a table that stands for a secret.
 pub(super) const SECRET: &str = "secret";
@@ -23,6 +26,8 @@ const LEAST_LINE_BYTES: usize = 8;
 pub struct StageConfig {
     text: Arc<str>,
     secrets: Arc<Secrets>,
+    /// Where its keys stand; none when it is not the pipeline file's own.
+    keys: Option<Arc<ConfigKeys>>,
 }
 
 /// The values of secrets by name. There is no way to print them.
@@ -37,9 +42,9 @@ impl Secrets {
 }
 
 impl StageConfig {
-    /// A config with the values of the secrets that it names.
-    pub(super) fn new(config: &Value, secrets: Secrets) -> Self {
-        Self { text: config.to_string().into(), secrets: Arc::new(secrets) }
+    /// The pipeline file's config, with the values of the secrets that it names and the places of its keys.
+    pub(super) fn new(config: &Value, secrets: Secrets, keys: ConfigKeys) -> Self {
+        Self { text: config.to_string().into(), secrets: Arc::new(secrets), keys: Some(Arc::new(keys)) }
     }
 
     /// A config that names one secret.
@@ -47,7 +52,7 @@ impl StageConfig {
     pub(crate) fn with_secret(config: &Value, name: &str, value: &str) -> Self {
         let mut secrets = Secrets::default();
         secrets.add(name, value.to_owned());
-        Self::new(config, secrets)
+        Self::new(config, secrets, ConfigKeys::default())
     }
 
     /// The config with secrets as names: what may be seen.
@@ -85,7 +90,17 @@ impl StageConfig {
 
     /// Another config with the same secrets.
     pub fn changed(&self, config: &Value) -> Self {
-        Self { text: config.to_string().into(), secrets: Arc::clone(&self.secrets) }
+        Self { text: config.to_string().into(), secrets: Arc::clone(&self.secrets), keys: None }
+    }
+
+    /// Whether it takes the place of the pipeline file's.
+    pub fn is_changed(&self) -> bool {
+        self.keys.is_none()
+    }
+
+    /// Where the key stands in the pipeline file that a refusal of the plugin's is about; none when that is not certain.
+    pub fn key_of(&self, refusal: &str) -> Option<Range<usize>> {
+        self.keys.as_ref()?.of_refusal(refusal)
     }
 
     /// A secret that a config names and this one does not: its value is not known here.
@@ -136,7 +151,7 @@ fn children(value: &mut Value) -> Box<dyn Iterator<Item = &mut Value> + '_> {
 /// A config without secrets, as JSON.
 impl From<&str> for StageConfig {
     fn from(text: &str) -> Self {
-        Self { text: text.into(), secrets: Arc::default() }
+        Self { text: text.into(), secrets: Arc::default(), keys: Some(Arc::default()) }
     }
 }
 
@@ -171,7 +186,7 @@ mod tests {
         let mut secrets = Secrets::default();
         secrets.add("KEY", VALUE.to_owned());
         let config = json!({ "key": { "secret": "KEY" }, "list": [{ "secret": "KEY" }, 1], "more": { "secret": "KEY", "x": 1 } });
-        StageConfig::new(&config, secrets)
+        StageConfig::new(&config, secrets, ConfigKeys::default())
     }
 
     #[test]
@@ -202,7 +217,8 @@ mod tests {
 
     #[test]
     fn a_key_of_the_config_itself_is_no_secret() {
-        let config = StageConfig::new(&json!({ "secret": "KEY" }), config().secrets.as_ref().clone());
+        let config =
+            StageConfig::new(&json!({ "secret": "KEY" }), config().secrets.as_ref().clone(), ConfigKeys::default());
         assert_eq!(config.resolved(), config.text());
     }
 }

@@ -41,6 +41,8 @@ pub fn infer(records: &[Records], format: Format) -> Vec<Inferred> {
     for block in records {
         match (&block.payload, format) {
             (Payload::Columns(batch), _) => columns = infer_columns(batch),
+            // No source gives them.
+            (Payload::Replayed(_), _) => {}
             (Payload::Bytes(values), Format::Csv) => {
                 let header = block.csv_header.as_deref().unwrap_or_default();
                 values.iter().flatten().for_each(|record| see_csv(&mut seen, header, record));

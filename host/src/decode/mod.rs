@@ -69,7 +69,9 @@ enum Origin {
 #[derive(Debug)]
 enum FieldDecoder {
     Rows(Box<RowDecoder>),
-    Columns(ColumnDecoder),
+    /// What of such a source is tried again comes as JSON, one row a record.
+    /// Some shapes of columns have no JSON: then there is no second decoder.
+    Columns(ColumnDecoder, Option<Box<RowDecoder>>),
 }
 
 /// What became of a block of records.
@@ -123,7 +125,10 @@ impl Decoder {
         let fields_of = match format {
             Format::Json => FieldDecoder::Rows(Box::new(RowDecoder::json(columns, &taken, unknown, keep)?)),
             Format::Csv => FieldDecoder::Rows(Box::new(RowDecoder::csv(columns, &taken, unknown, keep))),
-            Format::Parquet => FieldDecoder::Columns(ColumnDecoder::new(columns, &taken, unknown, keep)),
+            Format::Parquet => FieldDecoder::Columns(
+                ColumnDecoder::new(columns, &taken, unknown, keep),
+                RowDecoder::json(columns, &taken, unknown, keep).ok().map(Box::new),
+            ),
         };
         Ok(Self { schema: Arc::new(Schema::new(fields)), origins, fields: fields_of, metadata })
     }
@@ -140,7 +145,10 @@ impl Decoder {
     pub fn decode(&mut self, records: &Records) -> Result<Decoded> {
         let mut rows = match (&mut self.fields, &records.payload) {
             (FieldDecoder::Rows(decoder), Payload::Bytes(values)) => decoder.decode(records, values)?,
-            (FieldDecoder::Columns(decoder), Payload::Columns(columns)) => decoder.decode(columns)?,
+            (FieldDecoder::Columns(decoder, _), Payload::Columns(columns)) => decoder.decode(columns)?,
+            (FieldDecoder::Rows(decoder) | FieldDecoder::Columns(_, Some(decoder)), Payload::Replayed(replayed)) => {
+                decoder.decode(records, &replayed.values)?
+            }
             _ => {
                 let message = format!("source \"{}\" gave records of another format", records.partition.source);
                 return Err(Error::new(ErrorKind::Internal, message));

@@ -25,6 +25,10 @@ struct State {
     unsynced_names: Vec<NameChange>,
     operations: u64,
     fail_at: Option<u64>,
+    fail_sync_at: Option<u64>,
+    written_bytes: u64,
+    /// None: without a bound.
+    room_bytes: Option<u64>,
     crash_at: Option<u64>,
     crashed: bool,
     /// Counts crashes: a file handle from before one is dead.
@@ -95,6 +99,21 @@ impl MemoryDisk {
     /// Lets the changing operation of this number fail, once; the next one works again.
     pub fn fail_at(&self, operation: u64) {
         self.state().fail_at = Some(operation);
+    }
+
+    /// The same, if the operation is a sync of a file or folder.
+    pub fn fail_sync_at(&self, operation: u64) {
+        self.state().fail_sync_at = Some(operation);
+    }
+
+    /// How many bytes were written so far.
+    pub fn written_bytes(&self) -> u64 {
+        self.state().written_bytes
+    }
+
+    /// Takes so many bytes in all; what goes beyond is written in part, and fails.
+    pub fn full_after(&self, room_bytes: u64) {
+        self.state().room_bytes = Some(room_bytes);
     }
 
     /// Lets the machine stop at the changing operation of this number: it and everything after it fails until `crash`.
@@ -196,6 +215,25 @@ impl State {
         Ok(())
     }
 
+    /// Behind `operation`, for one that syncs.
+    fn syncs(&mut self) -> io::Result<()> {
+        match self.fail_sync_at == Some(self.operations) {
+            true => Err(io::Error::other("the sync failed")),
+            false => Ok(()),
+        }
+    }
+
+    /// How many of so many bytes have room.
+    fn take_room(&mut self, wanted: usize) -> io::Result<usize> {
+        let left = self.room_bytes.map_or(u64::MAX, |room| room.saturating_sub(self.written_bytes));
+        if left == 0 && wanted > 0 {
+            return Err(io::Error::from(rustix::io::Errno::NOSPC));
+        }
+        let taken = wanted.min(usize::try_from(left).unwrap_or(usize::MAX));
+        self.written_bytes += taken as u64;
+        Ok(taken)
+    }
+
     fn node(&self, path: &Path) -> io::Result<Node> {
         self.names.get(path).copied().ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))
     }
@@ -226,21 +264,25 @@ struct MemoryFile {
 }
 
 impl MemoryFile {
-    fn content(&self, apply: impl FnOnce(&mut Content)) -> io::Result<()> {
+    fn content(&self, apply: impl FnOnce(&mut State, Node) -> io::Result<()>) -> io::Result<()> {
         let mut state = self.disk.state();
         if state.life != self.life {
             return Err(io::Error::other("the file was opened before the crash"));
         }
         state.operation()?;
-        apply(&mut state.nodes[self.node]);
-        Ok(())
+        apply(&mut state, self.node)
     }
 }
 
 impl Write for MemoryFile {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.content(|content| content.unsynced.push(bytes.to_vec()))?;
-        Ok(bytes.len())
+        let mut taken = 0;
+        self.content(|state, node| {
+            taken = state.take_room(bytes.len())?;
+            state.nodes[node].unsynced.push(bytes[..taken].to_vec());
+            Ok(())
+        })?;
+        Ok(taken)
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -250,7 +292,12 @@ impl Write for MemoryFile {
 
 impl DiskFile for MemoryFile {
     fn sync(&mut self) -> io::Result<()> {
-        self.content(|content| *content = Content { synced: content.whole(), unsynced: Vec::new() })
+        self.content(|state, node| {
+            state.syncs()?;
+            let content = &mut state.nodes[node];
+            *content = Content { synced: content.whole(), unsynced: Vec::new() };
+            Ok(())
+        })
     }
 }
 
@@ -283,6 +330,7 @@ impl Disk for MemoryDisk {
     fn truncate(&self, path: &Path, length_bytes: u64) -> io::Result<()> {
         let mut state = self.state();
         state.operation()?;
+        state.syncs()?;
         let node = state.node(path)?;
         let mut synced = state.nodes[node].whole();
         synced.resize(usize::try_from(length_bytes).map_err(io::Error::other)?, 0);
@@ -315,6 +363,7 @@ impl Disk for MemoryDisk {
     fn sync_folder(&self, folder: &Path) -> io::Result<()> {
         let mut state = self.state();
         state.operation()?;
+        state.syncs()?;
         let changes = std::mem::take(&mut state.unsynced_names);
         for change in changes {
             if change.path.parent() == Some(folder) {

@@ -30,6 +30,24 @@ pub fn write_whole(disk: &dyn Disk, path: &Path, content: &[u8]) -> io::Result<(
     disk.sync_folder(path.parent().unwrap_or(Path::new("/")))
 }
 
+/// What to do about an operation that failed.
+pub fn way_out(error: &io::Error) -> &'static str {
+    way_out_of(Some(error.kind()))
+}
+
+/// The same, by the kind of error, if it is known.
+pub fn way_out_of(kind: Option<io::ErrorKind>) -> &'static str {
+    match kind {
+        Some(io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) => {
+            "make room and start again: the start goes on from the last commit, nothing is lost"
+        }
+        Some(io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::PermissionDenied) => {
+            "let this user write there and start again: the start goes on from the last commit, nothing is lost"
+        }
+        _ => "mend the disk and start again: the start goes on from the last commit, nothing is lost",
+    }
+}
+
 /// A file that is being written.
 pub trait DiskFile: io::Write + Send {
     /// Makes what was written so far survive a crash.

@@ -66,7 +66,7 @@ pub struct Explained {
 }
 
 /// Records of a partition, from offset `first` up to `end`, which is not among them.
-#[derive(Debug, PartialEq, Eq, Serialize, serde::Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, serde::Deserialize)]
 pub struct RecordRange {
     /// The source's name.
     pub source: String,

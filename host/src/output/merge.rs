@@ -81,7 +81,7 @@ impl Read for SequentialReader {
 }
 
 /// The CRC-32 of the beginning of a file.
-pub(super) fn checksum(disk: &Arc<dyn Disk>, path: &Path, bytes: u64) -> io::Result<u32> {
+pub fn checksum(disk: &Arc<dyn Disk>, path: &Path, bytes: u64) -> io::Result<u32> {
     let (disk, path) = (disk.clone(), path.to_owned());
     let mut reader = SequentialReader { disk, path, at: 0, end: bytes, block: Vec::new(), used: 0 };
     let mut crc = crc32fast::Hasher::new();

@@ -42,6 +42,8 @@ use std::path::{Path, PathBuf};
 
 use parquet::errors::ParquetError;
 
+use crate::commit::Host;
+use crate::disk::{way_out, way_out_of};
 use crate::error::{Error, ErrorKind};
 
 mod encoding;
@@ -60,10 +62,10 @@ mod unfinished;
 mod writer;
 
 pub use footer::{Explained, RecordRange, footer_entries};
-pub use merge::merge_tails;
+pub use merge::{checksum, merge_tails};
 pub use origin::{EPOCHS_KEY, Origin, READ_KEY, ReadRange};
 pub use partition::NO_VALUE;
-pub use reject::{RefusedBy, reject_columns, reject_records, reject_rows, reject_settings};
+pub use reject::{CSV_HEADER, RefusedBy, reject_columns, reject_object, reject_records, reject_rows, reject_settings};
 pub use sink::{Combine, Opening, REJECTS, RejectSink, Sink, Staged, Token, TopicWriter, settle};
 pub use token::{ColumnText, OpenFile, Part, Prefix, Prepared, StagedFile, obsolete};
 pub use writer::{Closing, Limits, ParquetWriter};
@@ -113,13 +115,37 @@ impl Place {
     }
 }
 
+/// Whether a file has to be closed for its age. One from the future is of before somebody set the clock back: nobody knows
+/// its age, and it must not wait until the clock has caught up.
+fn is_too_old(first_row_ms: i64, now_ms: i64, max_age_ms: i64) -> bool {
+    !(0..max_age_ms).contains(&now_ms.saturating_sub(first_row_ms))
+}
+
+/// The epoch in the name of an output's file that a host wrote; none of another file.
+pub fn epoch_of(output: &str, host: &Host, file_name: &str) -> Option<u64> {
+    let (output, host) = (partition::escape(output), partition::escape(&host.id));
+    let rest = file_name.strip_prefix(&format!("{output}-{host}-"))?;
+    let (_incarnation, rest) = rest.split_once('-')?;
+    rest.split_once('-')?.0.parse().ok()
+}
+
 fn on_disk<'a>(what: &'a str, path: &'a Path) -> impl Fn(io::Error) -> Error + use<'a> {
-    move |error| Error::new(ErrorKind::Storage, format!("cannot {what} {}", path.display())).caused_by(error)
+    move |error| {
+        let help = way_out(&error);
+        Error::new(ErrorKind::Storage, format!("cannot {what} {}", path.display())).caused_by(error).help(help)
+    }
 }
 
 fn in_parquet<'a>(what: &'a str, path: &'a Path) -> impl Fn(ParquetError) -> Error + use<'a> {
     move |error| {
-        let kind = if matches!(error, ParquetError::External(_)) { ErrorKind::Storage } else { ErrorKind::Internal };
-        Error::new(kind, format!("cannot {what} {}", path.display())).caused_by(error)
+        let what = format!("cannot {what} {}", path.display());
+        let of_disk = match &error {
+            ParquetError::External(cause) => Some(cause.downcast_ref().map_or(way_out_of(None), way_out)),
+            _ => None,
+        };
+        match of_disk {
+            Some(help) => Error::new(ErrorKind::Storage, what).caused_by(error).help(help),
+            None => Error::new(ErrorKind::Internal, what).caused_by(error),
+        }
     }
 }

@@ -35,8 +35,11 @@ pub struct ReadRange {
 impl ReadRange {
     /// All of a block.
     pub fn of(records: &Records) -> Option<Self> {
-        let first = *records.offsets.first()?;
-        Some(Self { partition: records.partition.clone(), first, end: records.next_offset })
+        let (first, end) = match records.replayed() {
+            None => (*records.offsets.first()?, records.next_offset),
+            Some(replayed) => (*replayed.rows.first()?, replayed.rows.last()? + 1),
+        };
+        Some(Self { partition: records.read_from().clone(), first, end })
     }
 }
 

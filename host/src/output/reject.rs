@@ -1,5 +1,5 @@
 //! Rejects: rows and records that were refused, with what is needed to judge them and to feed them in again. Always the
-//! same columns, whatever the pipeline: `docs/outputs.md` has them.
+//! same columns, whatever the pipeline: `docs/outputs.md` has them. `crate::replay` reads them again.
 //!
 //! What a reject says depends on the record and on the plan only, never on the clock or on how often the epoch was run:
 //! two runs over the same input make the same rejects.
@@ -9,11 +9,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arrow::array::{
-    Array, ArrayRef, AsArray, BinaryBuilder, Int64Builder, RecordBatch, StringArray, StringBuilder,
+    Array, ArrayRef, AsArray, BinaryBuilder, Int32Builder, Int64Builder, RecordBatch, StringArray, StringBuilder,
     TimestampMillisecondBuilder, UInt32Array,
 };
 use arrow::compute::{cast, take_record_batch};
-use arrow::datatypes::{DataType, Field, Int64Type, Schema, TimestampMillisecondType};
+use arrow::datatypes::{DataType, Field, Int32Type, Int64Type, Schema, TimestampMillisecondType};
 use arrow::error::ArrowError;
 use arrow::json::WriterBuilder;
 use arrow::json::writer::LineDelimited;
@@ -24,12 +24,16 @@ use super::partition::uuid_text;
 use crate::config::{Compression, ParquetOutput};
 use crate::digest::hex;
 use crate::error::{Error, ErrorKind, Result};
-use crate::record::{Batch, Headers, Payload, Records, Refusal};
+use crate::record::{Batch, Entry, Payload, Records, Refusal};
 use crate::schema::Column;
 
 /// A batch of rejects holds at most about this much of records: a large record of which many rows were refused stands in
 /// each of them.
 const BATCH_BYTES: usize = 64 << 20;
+
+/// The name under which the header line of a CSV file stands among a reject's headers: its record alone does not say
+/// which field is which. A file has no headers otherwise.
+pub const CSV_HEADER: &str = "@csv_header";
 
 /// The stage that refused rows.
 #[derive(Clone, Copy, Debug)]
@@ -57,6 +61,7 @@ pub fn reject_columns() -> Vec<Column> {
         column("record_value", LogicalType::Binary, true),
         column("headers", LogicalType::Utf8, true),
         column("row", LogicalType::Utf8, true),
+        column("attempts", LogicalType::Int32, false),
     ]
 }
 
@@ -75,18 +80,36 @@ pub fn reject_settings(path: PathBuf) -> ParquetOutput {
 pub fn reject_rows(pipeline: &str, by: RefusedBy<'_>, batch: &Batch, refusals: &[Refusal]) -> Result<Vec<RecordBatch>> {
     let picked = UInt32Array::from_iter_values(refusals.iter().map(|refusal| refusal.row));
     let rows = take_record_batch(&batch.columns, &picked).and_then(|rows| json_lines(&rows)).map_err(unwritable)?;
-    let mut builder = Builder::new(pipeline, Some(by), &batch.records);
+    let mut builder = Builder::new(pipeline, &batch.records);
     for (refusal, row) in refusals.iter().zip(&rows) {
-        builder.push(batch.record_of(refusal.row as usize) as usize, refusal, Some(row))?;
+        builder.push(batch.record_of(refusal.row as usize) as usize, refusal, Some(by), Some(row))?;
     }
     builder.finish()
 }
 
 /// Rejects of the decoder. `Refusal::row` counts the records.
 pub fn reject_records(pipeline: &str, records: &Arc<Records>, refusals: &[Refusal]) -> Result<Vec<RecordBatch>> {
-    let mut builder = Builder::new(pipeline, None, records);
+    let mut builder = Builder::new(pipeline, records);
     for refusal in refusals {
-        builder.push(refusal.row as usize, refusal, None)?;
+        builder.push(refusal.row as usize, refusal, None, None)?;
+    }
+    builder.finish()
+}
+
+/// Rejects that were tried again and could not go in where they have to: refused by whom they were refused before, with
+/// the row as it was. `Refusal::row` counts the records.
+pub fn reject_again(pipeline: &str, records: &Arc<Records>, refusals: &[Refusal]) -> Result<Vec<RecordBatch>> {
+    let mut builder = Builder::new(pipeline, records);
+    for refusal in refusals {
+        let at = refusal.row as usize;
+        match records.replayed().map(|replayed| &replayed.entry) {
+            Some(Entry::Stage { name, digests, rows }) => {
+                let digest = digests.is_valid(at).then(|| digests.value(at));
+                let row = rows.is_valid(at).then(|| rows.value(at));
+                builder.push(at, refusal, Some(RefusedBy { stage: name, digest }), row)?;
+            }
+            Some(Entry::Decoder) | None => builder.push(at, refusal, None, None)?,
+        }
     }
     builder.finish()
 }
@@ -97,7 +120,6 @@ fn unwritable(error: ArrowError) -> Error {
 
 struct Builder<'a> {
     pipeline: &'a str,
-    by: Option<RefusedBy<'a>>,
     records: &'a Records,
     schema: Arc<Schema>,
     texts: [StringBuilder; 9],
@@ -105,16 +127,16 @@ struct Builder<'a> {
     timestamp: TimestampMillisecondBuilder,
     key: BinaryBuilder,
     value: BinaryBuilder,
+    attempts: Int32Builder,
     bytes: usize,
     batches: Vec<RecordBatch>,
 }
 
 impl<'a> Builder<'a> {
-    fn new(pipeline: &'a str, by: Option<RefusedBy<'a>>, records: &'a Records) -> Self {
+    fn new(pipeline: &'a str, records: &'a Records) -> Self {
         let fields: Vec<Field> = reject_columns().iter().map(Column::arrow_field).collect();
         Self {
             pipeline,
-            by,
             records,
             schema: Schema::new(fields).into(),
             texts: Default::default(),
@@ -122,21 +144,27 @@ impl<'a> Builder<'a> {
             timestamp: TimestampMillisecondBuilder::new().with_timezone("UTC"),
             key: BinaryBuilder::new(),
             value: BinaryBuilder::new(),
+            attempts: Int32Builder::new(),
             bytes: 0,
             batches: Vec::new(),
         }
     }
 
-    fn push(&mut self, record: usize, refusal: &Refusal, row: Option<&str>) -> Result<()> {
+    fn push(&mut self, record: usize, refusal: &Refusal, by: Option<RefusedBy<'_>>, row: Option<&str>) -> Result<()> {
         let records = self.records;
         let value = original(records, record)?;
         let key = records.keys.as_ref().filter(|keys| keys.is_valid(record)).map(|keys| keys.value(record));
-        let headers = records.headers.get(record).map(headers_json);
+        let headers = match &records.csv_header {
+            Some(names) => {
+                Some(headers_json(&[(CSV_HEADER.to_owned(), Some(Value::from(&names[..]).to_string().into_bytes()))]))
+            }
+            None => records.headers.get(record).map(|headers| headers_json(headers)),
+        };
         self.bytes += value.as_ref().map_or(0, |value| value.len()) + row.map_or(0, str::len);
         let texts = [
             Some(self.pipeline),
-            self.by.map(|by| by.stage),
-            self.by.and_then(|by| by.digest),
+            by.map(|by| by.stage),
+            by.and_then(|by| by.digest),
             Some(&refusal.reason),
             Some(&refusal.detail),
             Some(&records.partition.source),
@@ -149,6 +177,8 @@ impl<'a> Builder<'a> {
         self.timestamp.append_option(records.timestamps_ms.get(record).copied());
         self.key.append_option(key);
         self.value.append_option(value);
+        let before = records.replayed().and_then(|replayed| replayed.attempts.get(record));
+        self.attempts.append_value(before.map_or(0, |attempts| attempts.saturating_add(1)));
         if self.bytes >= BATCH_BYTES {
             self.end_batch()?;
         }
@@ -172,6 +202,7 @@ impl<'a> Builder<'a> {
             Arc::new(self.value.finish()),
             headers,
             row,
+            Arc::new(self.attempts.finish()),
         ];
         self.bytes = 0;
         let batch = RecordBatch::try_new(self.schema.clone(), columns).map_err(unwritable)?;
@@ -190,7 +221,7 @@ impl<'a> Builder<'a> {
 /// The record as it came; of a columnar source, where a record has no bytes of its own, the row as JSON.
 fn original(records: &Records, record: usize) -> Result<Option<Vec<u8>>> {
     match &records.payload {
-        Payload::Bytes(_) => Ok(records.value(record).map(<[u8]>::to_vec)),
+        Payload::Bytes(_) | Payload::Replayed(_) => Ok(records.value(record).map(<[u8]>::to_vec)),
         Payload::Columns(columns) => {
             let lines = json_lines(&columns.slice(record, 1)).map_err(unwritable)?;
             Ok(lines.into_iter().next().map(String::into_bytes))
@@ -200,7 +231,7 @@ fn original(records: &Records, record: usize) -> Result<Option<Vec<u8>>> {
 
 /// A record's headers as one JSON array of `{"name", "value"}`: a name may stand there several times. A value that is not
 /// UTF-8 stands as `value_hex`.
-fn headers_json(headers: &Headers) -> String {
+fn headers_json(headers: &[(String, Option<Vec<u8>>)]) -> String {
     let entries = headers.iter().map(|(name, value)| {
         let mut entry = Map::new();
         entry.insert("name".to_owned(), Value::from(name.as_str()));
@@ -218,7 +249,8 @@ fn insert_bytes(entry: &mut Map<String, Value>, name: &str, bytes: Option<&[u8]>
     };
 }
 
-/// Rows as JSON objects: every column, nulls too; uuids in their text form, binaries in hex, instants in RFC 3339.
+/// Rows as JSON objects: every column, nulls too; uuids in their text form, binaries in hex, instants in RFC 3339,
+/// decimals as text, so that no digit is lost when they are read again.
 fn json_lines(rows: &RecordBatch) -> std::result::Result<Vec<String>, ArrowError> {
     let rows = as_json_types(rows)?;
     let mut writer = WriterBuilder::new().with_explicit_nulls(true).build::<_, LineDelimited>(Vec::new());
@@ -239,7 +271,7 @@ fn as_json_types(rows: &RecordBatch) -> std::result::Result<RecordBatch, ArrowEr
             let uuids = column.as_fixed_size_binary();
             Ok(Arc::new(uuids.iter().map(|uuid| uuid.map(uuid_text)).collect::<StringArray>()) as ArrayRef)
         }
-        data_type => cast(column, &with_offset_zone(data_type)),
+        data_type => cast(column, &decimals_as_text(&with_offset_zone(data_type))),
     };
     let schema = rows.schema();
     let named = schema.fields().iter().zip(rows.columns());
@@ -254,6 +286,18 @@ pub(super) fn with_offset_zone(data_type: &DataType) -> DataType {
         |field: &Arc<Field>| Arc::new(field.as_ref().clone().with_data_type(with_offset_zone(field.data_type())));
     match data_type {
         DataType::Timestamp(unit, Some(_)) => DataType::Timestamp(*unit, Some("+00:00".into())),
+        DataType::List(item) => DataType::List(within(item)),
+        DataType::Struct(fields) => DataType::Struct(fields.iter().map(within).collect()),
+        other => other.clone(),
+    }
+}
+
+/// The type with text in the place of decimals, at any depth.
+fn decimals_as_text(data_type: &DataType) -> DataType {
+    let within =
+        |field: &Arc<Field>| Arc::new(field.as_ref().clone().with_data_type(decimals_as_text(field.data_type())));
+    match data_type {
+        DataType::Decimal128(..) => DataType::Utf8,
         DataType::List(item) => DataType::List(within(item)),
         DataType::Struct(fields) => DataType::Struct(fields.iter().map(within).collect()),
         other => other.clone(),
@@ -283,7 +327,8 @@ pub fn reject_json(rejects: &RecordBatch, most_bytes: usize) -> Vec<String> {
     (0..rejects.num_rows()).map(text).collect()
 }
 
-fn reject_object(rejects: &RecordBatch, row: usize) -> Map<String, Value> {
+/// One reject as a JSON object with the names of the columns.
+pub fn reject_object(rejects: &RecordBatch, row: usize) -> Map<String, Value> {
     let mut object = Map::new();
     for (field, column) in rejects.schema().fields().iter().zip(rejects.columns()) {
         let name = field.name();
@@ -295,6 +340,8 @@ fn reject_object(rejects: &RecordBatch, row: usize) -> Map<String, Value> {
         } else if let Some(text) = column.as_string_opt::<i32>() {
             Value::from(text.value(row))
         } else if let Some(number) = column.as_primitive_opt::<Int64Type>() {
+            Value::from(number.value(row))
+        } else if let Some(number) = column.as_primitive_opt::<Int32Type>() {
             Value::from(number.value(row))
         } else if let Some(time) = column.as_primitive_opt::<TimestampMillisecondType>() {
             Value::from(time.value(row))
@@ -308,13 +355,11 @@ fn reject_object(rejects: &RecordBatch, row: usize) -> Map<String, Value> {
 
 #[cfg(test)]
 mod tests {
+    use super::*;
+    use crate::record::Partition;
     use arrow::array::{
         BinaryArray, DictionaryArray, FixedSizeBinaryArray, Int32Array, Int64Array, TimestampMillisecondArray,
     };
-    use arrow::datatypes::Int32Type;
-
-    use super::*;
-    use crate::record::Partition;
 
     fn records() -> Arc<Records> {
         Arc::new(Records {
@@ -345,9 +390,9 @@ mod tests {
         let rejects = rejects.unwrap();
         assert_eq!(rejects.len(), 1);
         let expected = [
-            r#"{"pipeline":"p","stage":null,"digest":null,"reason":"wrong_type","detail":"detail of 0","source":"clicks","partition":"3","offset":10,"record_timestamp":1000,"record_key":"k","record_value":"{\"a\":1}","headers":"[{\"name\":\"trace\",\"value\":\"t1\"},{\"name\":\"trace\",\"value_hex\":\"ff\"}]","row":null}"#,
-            r#"{"pipeline":"p","stage":null,"digest":null,"reason":"not_json","detail":"detail of 1","source":"clicks","partition":"3","offset":12,"record_timestamp":2000,"record_key":null,"record_value_hex":"ff00","headers":"[]","row":null}"#,
-            r#"{"pipeline":"p","stage":null,"digest":null,"reason":"x","detail":"detail of 2","source":"clicks","partition":"3","offset":15,"record_timestamp":3000,"record_key_hex":"fe","record_value":null,"headers":"[{\"name\":\"empty\",\"value\":null}]","row":null}"#,
+            r#"{"pipeline":"p","stage":null,"digest":null,"reason":"wrong_type","detail":"detail of 0","source":"clicks","partition":"3","offset":10,"record_timestamp":1000,"record_key":"k","record_value":"{\"a\":1}","headers":"[{\"name\":\"trace\",\"value\":\"t1\"},{\"name\":\"trace\",\"value_hex\":\"ff\"}]","row":null,"attempts":0}"#,
+            r#"{"pipeline":"p","stage":null,"digest":null,"reason":"not_json","detail":"detail of 1","source":"clicks","partition":"3","offset":12,"record_timestamp":2000,"record_key":null,"record_value_hex":"ff00","headers":"[]","row":null,"attempts":0}"#,
+            r#"{"pipeline":"p","stage":null,"digest":null,"reason":"x","detail":"detail of 2","source":"clicks","partition":"3","offset":15,"record_timestamp":3000,"record_key_hex":"fe","record_value":null,"headers":"[{\"name\":\"empty\",\"value\":null}]","row":null,"attempts":0}"#,
         ];
         assert_eq!(reject_json(&rejects[0], 1 << 20), expected);
     }

@@ -9,8 +9,13 @@ use arrow::array::RecordBatch;
 use serde::{Deserialize, Serialize};
 
 use super::kafka::KafkaWriter;
-use super::reject::{RefusedBy, reject_columns, reject_json, reject_records, reject_rows, reject_settings};
-use super::{Closing, Limits, ParquetWriter, Place, Prepared, ReadRange, StagedFile, merge_tails, obsolete};
+use super::reject::{
+    RefusedBy, reject_again, reject_columns, reject_json, reject_records, reject_rows, reject_settings,
+};
+use super::{
+    Closing, Limits, ParquetWriter, Place, Prepared, ReadRange, StagedFile, is_too_old, merge_tails, obsolete,
+};
+use crate::commit::RemovedFile;
 use crate::commit::{Host, Transactions};
 use crate::config::{OutputKind, ParquetOutput, Pipeline, Rejects};
 use crate::disk::Disk;
@@ -65,12 +70,7 @@ pub enum Sink {
     /// Parquet files.
     Parquet(Box<ParquetWriter>),
     /// A topic.
-    Topic {
-        /// Its producer.
-        writer: Box<dyn TopicWriter>,
-        /// Acknowledged rows that epochs before were told of.
-        told_rows: u64,
-    },
+    Topic(Box<dyn TopicWriter>),
 }
 
 /// Writes rows to a topic: Kafka's, or the simulation's.
@@ -84,11 +84,8 @@ pub trait TopicWriter: Send {
     /// The longest value that it takes.
     fn most_value_bytes(&self) -> usize;
 
-    /// Returns when every row written so far was acknowledged, or fails.
-    fn flush(&mut self, timeout: Duration) -> Result<()>;
-
-    /// How many rows the brokers acknowledged.
-    fn acknowledged_rows(&self) -> u64;
+    /// Ends an epoch: its rows. At least once: when they were acknowledged. Exactly once: the commit waits for that.
+    fn prepare(&mut self, timeout: Duration) -> Result<u64>;
 }
 
 /// What one worker's side of one output hands over at the end of an epoch.
@@ -96,7 +93,7 @@ pub trait TopicWriter: Send {
 pub enum Staged {
     /// Files and spool.
     Parquet(Box<Prepared>),
-    /// Rows that the topic's broker acknowledged in this epoch.
+    /// The epoch's rows in a topic: acknowledged by its broker, or not committed before they are.
     Topic(u64),
 }
 
@@ -115,7 +112,7 @@ impl Sink {
             OutputKind::Kafka(settings) => {
                 let transactions = opening.transactions.as_ref();
                 let writer = Box::new(KafkaWriter::new(&planned.name, settings, &planned.columns, transactions)?);
-                Ok(Self::Topic { writer, told_rows: 0 })
+                Ok(Self::Topic(writer))
             }
         }
     }
@@ -138,7 +135,7 @@ impl Sink {
     pub fn write(&mut self, rows: &RecordBatch, now_ms: i64) -> Result<()> {
         match self {
             Self::Parquet(writer) => writer.write(rows, now_ms),
-            Self::Topic { writer, .. } => writer.write(rows),
+            Self::Topic(writer) => writer.write(rows),
         }
     }
 
@@ -147,19 +144,15 @@ impl Sink {
         match self {
             Self::Parquet(writer) => writer.memory_bytes(),
             // Bounded by librdkafka's queue: a full one makes `write` wait.
-            Self::Topic { .. } => 0,
+            Self::Topic(_) => 0,
         }
     }
 
-    /// Makes what was written durable.
+    /// Makes what was written durable; rows of topics that get each row once are so with the commit.
     pub fn prepare(&mut self, now_ms: i64, closing: Closing<'_>) -> Result<Staged> {
         match self {
             Self::Parquet(writer) => Ok(Staged::Parquet(Box::new(writer.prepare(now_ms, closing)?))),
-            Self::Topic { writer, told_rows } => {
-                writer.flush(ACKNOWLEDGE_TIMEOUT)?;
-                let all_rows = writer.acknowledged_rows();
-                Ok(Staged::Topic(all_rows - std::mem::replace(told_rows, all_rows)))
-            }
+            Self::Topic(writer) => Ok(Staged::Topic(writer.prepare(ACKNOWLEDGE_TIMEOUT)?)),
         }
     }
 }
@@ -211,10 +204,16 @@ impl RejectSink {
         blocks.iter().try_for_each(|rows| self.write(rows, now_ms))
     }
 
+    /// Keeps rejects that were tried again and could not go in where they have to.
+    pub fn refuse_again(&mut self, records: &Arc<Records>, refused: &[Refusal], now_ms: i64) -> Result<()> {
+        let blocks = reject_again(&self.pipeline, records, refused)?;
+        blocks.iter().try_for_each(|rows| self.write(rows, now_ms))
+    }
+
     fn write(&mut self, rows: &RecordBatch, now_ms: i64) -> Result<()> {
         match &mut self.sink {
             Sink::Parquet(writer) => writer.write(rows, now_ms),
-            Sink::Topic { writer, .. } => writer.write_values(&reject_json(rows, writer.most_value_bytes())),
+            Sink::Topic(writer) => writer.write_values(&reject_json(rows, writer.most_value_bytes())),
         }
     }
 
@@ -254,6 +253,9 @@ pub struct Token {
     pub waiting: Vec<Prepared>,
     /// Rows that a topic's broker acknowledged.
     pub acknowledged_rows: u64,
+    /// Files that the commit takes out of the lake.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub removed: Vec<RemovedFile>,
     /// Staged files that nothing needs once the token is committed.
     #[serde(skip)]
     pub obsolete: Vec<PathBuf>,
@@ -306,7 +308,7 @@ impl Combine {
     pub fn due(&self, token: &Token, now_ms: i64) -> BTreeSet<String> {
         let max_age_ms = i64::try_from(self.max_age.as_millis()).unwrap_or(i64::MAX);
         let open = token.waiting.iter().flat_map(|prepared| &prepared.open);
-        let due = open.filter(|file| now_ms.saturating_sub(file.first_row_ms) >= max_age_ms);
+        let due = open.filter(|file| is_too_old(file.first_row_ms, now_ms, max_age_ms));
         due.map(|file| file.partition.clone()).collect()
     }
 

@@ -18,7 +18,7 @@ use super::partition::Partitioner;
 use super::spool::{Segment, read_footer, read_rows};
 use super::token::{OpenFile, Prefix, Prepared, StagedFile};
 use super::unfinished::{Layout, Unfinished};
-use super::{Place, in_parquet, on_disk};
+use super::{Place, in_parquet, is_too_old, on_disk};
 use crate::config::{Compression, ParquetOutput};
 use crate::disk::Disk;
 use crate::error::{Error, ErrorKind, Result};
@@ -270,7 +270,7 @@ impl ParquetWriter {
 
     /// The partitions whose file is too old.
     pub fn due(&self, now_ms: i64) -> BTreeSet<String> {
-        let due = self.open.values().filter(|file| now_ms.saturating_sub(file.first_row_ms()) >= self.max_age_ms);
+        let due = self.open.values().filter(|file| is_too_old(file.first_row_ms(), now_ms, self.max_age_ms));
         due.map(|file| file.partition().to_owned()).collect()
     }
 

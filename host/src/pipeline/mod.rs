@@ -1,5 +1,6 @@
 //! The core: workers that run the tree, and what they count. It takes clock, sources and outputs as arguments and knows no thread.
 
+mod again;
 mod counts;
 mod phases;
 mod tap;

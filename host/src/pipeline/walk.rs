@@ -25,6 +25,11 @@ pub trait Destination {
         Ok(())
     }
 
+    /// Rejects that were tried again and cannot go in where they have to; at least one.
+    fn refuse_again(&mut self, _records: &Arc<Records>, _refused: &[Refusal]) -> Result<()> {
+        Err(Error::new(ErrorKind::Internal, "rejects are tried again where no rejects are kept"))
+    }
+
     /// What a stage made of a batch, before anybody reads it; `now_ms` is what a plugin saw as now.
     fn applied(&mut self, _stage: usize, _batch: &Batch, _applied: &Applied, _now_ms: i64) -> Result<()> {
         Ok(())
@@ -42,13 +47,13 @@ pub trait Destination {
 
 /// A plan at work: decoders and stages of one thread.
 pub struct Walk {
-    plan: Arc<Plan>,
+    pub(super) plan: Arc<Plan>,
     tree: Tree,
-    event_time: Vec<Option<usize>>,
+    pub(super) event_time: Vec<Option<usize>>,
     decoders: Vec<Decoder>,
     stages: Vec<Stage>,
     tables: Arc<Vec<Dimension>>,
-    counts: Counts,
+    pub(super) counts: Counts,
     phases: Phases,
 }
 
@@ -82,21 +87,38 @@ impl Walk {
         elapsed: Duration,
         to: &mut dyn Destination,
     ) -> Result<Arc<Records>> {
-        let mut watch = Stopwatch::start();
         let records = Arc::new(records);
-        let decoded = self.decoders[source].decode(&records)?;
+        match records.replayed() {
+            Some(_) => self.try_again(&records, elapsed, to)?,
+            None => {
+                self.counts.add_read(&self.plan.sources[source].name, records.len() as u64);
+                self.enter_source(source, &records, elapsed, to)?;
+            }
+        }
+        Ok(records)
+    }
+
+    /// Records at the decoder of their source.
+    pub(super) fn enter_source(
+        &mut self,
+        source: usize,
+        records: &Arc<Records>,
+        elapsed: Duration,
+        to: &mut dyn Destination,
+    ) -> Result<()> {
+        let mut watch = Stopwatch::start();
+        let decoded = self.decoders[source].decode(records)?;
         let name = Arc::clone(&self.plan.sources[source].name);
-        self.counts.add_read(&name, records.len() as u64);
         self.counts.unknown_fields += decoded.unknown_fields;
         if !decoded.rejects.is_empty() {
             let place = format!("source.{name}");
             for reject in &decoded.rejects {
                 self.counts.add_rejected(&place, &reject.reason, 1);
             }
-            to.refuse_records(source, &records, &decoded.rejects)?;
+            to.refuse_records(source, records, &decoded.rejects)?;
         }
         let batch =
-            Batch { columns: decoded.columns, records: Arc::clone(&records), record_of_row: decoded.record_of_row };
+            Batch { columns: decoded.columns, records: Arc::clone(records), record_of_row: decoded.record_of_row };
         self.phases.add("decode", watch.lap_ns());
         to.decoded(source, &batch)?;
         self.count_readers(Place::Source(source), &name, batch.rows() as u64, &[]);
@@ -105,7 +127,20 @@ impl Walk {
             let now_ms = self.now_of(source, &batch);
             self.hand_over(Place::Source(source), &batch, &mut Way { tables, now_ms, elapsed, to })?;
         }
-        Ok(records)
+        Ok(())
+    }
+
+    /// Rows at a stage, as if whatever it reads from had handed them over to it alone.
+    pub(super) fn enter_stage(
+        &mut self,
+        stage: usize,
+        batch: &Batch,
+        now_ms: i64,
+        elapsed: Duration,
+        to: &mut dyn Destination,
+    ) -> Result<()> {
+        let tables = self.tables.iter().map(Dimension::snapshot).collect();
+        self.run_stage(stage, batch, &mut Way { tables, now_ms, elapsed, to })
     }
 
     /// Hands a batch to everybody who reads from a place.
@@ -248,7 +283,7 @@ fn take_route(batch: &Batch, routes: &[u16], route: u16) -> Result<Option<Batch>
 }
 
 /// The latest instant of a timestamp column, in ms.
-fn latest_ms(column: &dyn Array) -> Option<i64> {
+pub(super) fn latest_ms(column: &dyn Array) -> Option<i64> {
     let DataType::Timestamp(unit, _) = column.data_type() else { return None };
     let counts = compute::cast(column, &DataType::Int64).ok()?;
     let latest = compute::max(counts.as_primitive::<Int64Type>())?;

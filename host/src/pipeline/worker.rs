@@ -69,6 +69,10 @@ impl Destination for Sinks {
         self.rejects.refuse_rows(stage, batch, refused, self.clock.now_ms())
     }
 
+    fn refuse_again(&mut self, records: &Arc<Records>, refused: &[Refusal]) -> Result<()> {
+        self.rejects.refuse_again(records, refused, self.clock.now_ms())
+    }
+
     fn write(&mut self, output: usize, columns: &RecordBatch, _batch: &Batch) -> Result<()> {
         self.outputs[output].write(columns, self.clock.now_ms())
     }
@@ -145,7 +149,7 @@ impl Worker {
         let sinks = self.sinks.outputs.iter_mut().chain([self.sinks.rejects.sink()]);
         sinks.for_each(|sink| sink.set_read(read.as_ref()));
         let records = self.walk.process(source, records, elapsed, &mut self.sinks)?;
-        self.read.entry(records.partition.clone()).or_default().ranges.merge(&Ranges::of(&records));
+        self.read.entry(records.read_from().clone()).or_default().ranges.merge(&Ranges::of(&records));
         Ok(())
     }
 

@@ -31,7 +31,7 @@ pub struct Planned {
 pub enum Refused {
     /// The file: it is not there, or no plugin.
     File(String),
-    /// The plugin refuses its configuration.
+    /// The plugin refuses its configuration; in its own words.
     Config(String),
 }
 
@@ -234,7 +234,7 @@ impl<'a> Builder<'a> {
         let (digest, contract) = match configure(stage, &given) {
             Ok(configured) => configured,
             Err(refused) => {
-                self.problems.push(refusal(self.pipeline, stage, plugin, refused));
+                self.problems.push(refusal(stage, plugin, refused));
                 return None;
             }
         };
@@ -357,7 +357,7 @@ pub(super) fn source_columns(source: &Source) -> Vec<Known> {
     columns
 }
 
-fn refusal(pipeline: &Pipeline, stage: &Stage, plugin: &PluginStage, refused: Refused) -> Problem {
+fn refusal(stage: &Stage, plugin: &PluginStage, refused: Refused) -> Problem {
     let who = stage_text(stage);
     match refused {
         Refused::File(message) => {
@@ -365,19 +365,17 @@ fn refusal(pipeline: &Pipeline, stage: &Stage, plugin: &PluginStage, refused: Re
             Problem::error(format!("{who}: {message}")).at(span, "this plugin")
         }
         Refused::Config(message) => {
+            let config = &plugin.config.value;
+            if config.is_changed() {
+                // The pipeline file says something else, so there is no place in it.
+                let proposed = config.text();
+                return Problem::error(format!("{who}: the plugin refuses the proposed config {proposed}: {message}"));
+            }
             let span = match &plugin.config.span {
                 span if *span == (0..0) => stage.name.span.clone(),
-                span => named_in(&pipeline.text, span, &message).unwrap_or_else(|| span.clone()),
+                span => config.key_of(&message).unwrap_or_else(|| span.clone()),
             };
             Problem::error(format!("{who}: the plugin refuses its config: {message}")).at(&span, "here")
         }
     }
-}
-
-/// The place of the first word in backticks of a message, when the config has it once: serde names keys so.
-fn named_in(text: &str, span: &std::ops::Range<usize>, message: &str) -> Option<std::ops::Range<usize>> {
-    let word = message.split('`').nth(1).filter(|word| !word.is_empty())?;
-    let mut found = text.get(span.clone())?.match_indices(word);
-    let (at, _) = found.next()?;
-    found.next().is_none().then(|| span.start + at..span.start + at + word.len())
 }

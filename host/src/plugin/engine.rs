@@ -18,7 +18,7 @@ use super::log::StageLog;
 use super::sandbox::{self, State};
 use crate::config::{Limits, StageConfig};
 use crate::contract::{Contract, Given};
-use crate::digest::digest;
+use crate::digest::{digest, short};
 use crate::error::{Error, ErrorKind, Result};
 
 /// How often running plugins are asked whether their time is over.
@@ -113,8 +113,11 @@ impl Engine {
         let from_cache = kept.is_some();
         let component = match kept {
             Some(component) => component,
-            None => Component::new(&self.engine, bytes)
-                .map_err(|error| wrong("is not a valid WebAssembly component".to_owned()).caused_by(error))?,
+            None => {
+                tracing::info!(plugin = origin, digest = short(&digest), bytes = bytes.len(), "a plugin is compiled");
+                Component::new(&self.engine, bytes)
+                    .map_err(|error| wrong("is not a valid WebAssembly component".to_owned()).caused_by(error))?
+            }
         };
         let ty = component.component_type();
         let imports: Vec<String> = ty.imports(&self.engine).map(|(name, _)| name.to_owned()).collect();
@@ -192,6 +195,15 @@ pub struct About {
     pub config_schema: Option<String>,
 }
 
+/// Why a plugin gave no instance.
+#[derive(Debug)]
+pub enum NotStarted {
+    /// It refuses the configuration; in its own words.
+    Refused(String),
+    /// It crashes, declares nonsense, or needs more memory than it may have.
+    Failed(Error),
+}
+
 /// A loaded plugin.
 pub struct Plugin {
     origin: String,
@@ -248,7 +260,7 @@ impl Plugin {
     pub fn describe(&self) -> Result<About> {
         let about = Instance::new(&self.pre, &self.log_of("describe"), DESCRIBE_MEMORY_BYTES)
             .and_then(|mut instance| instance.describe())
-            .map_err(|failure| self.failed("describe", &failure))?;
+            .map_err(|failure| self.failed(&failure).within("describe"))?;
         Ok(About { name: about.name, version: about.version, config_schema: about.config_schema })
     }
 
@@ -265,7 +277,27 @@ impl Plugin {
         given: &Given,
         limits: &Limits,
     ) -> Result<(Instance, Contract)> {
-        let failed = |failure: Failure| self.failed(&format!("stage \"{stage}\""), &failure);
+        let of_stage = |error: Error| error.within(format!("stage \"{stage}\""));
+        self.start(stage, config, given, limits).map_err(|not_started| match not_started {
+            NotStarted::Refused(words) => {
+                of_stage(Error::new(ErrorKind::Config, format!("the plugin refuses its configuration: {words}")))
+            }
+            NotStarted::Failed(error) => of_stage(error),
+        })
+    }
+
+    /// As [`Plugin::instantiate`], for those who say themselves which stage it is.
+    ///
+    /// # Errors
+    /// What the plugin says, or what is wrong with it.
+    pub fn start(
+        &self,
+        stage: &str,
+        config: impl Into<StageConfig>,
+        given: &Given,
+        limits: &Limits,
+    ) -> Result<(Instance, Contract), NotStarted> {
+        let failed = |failure: Failure| NotStarted::Failed(self.failed(&failure));
         let config = config.into();
         let log = self.log_of(stage);
         if config.has_secrets() {
@@ -274,17 +306,14 @@ impl Plugin {
         let mut instance = Instance::new(&self.pre, &log, limits.memory_bytes).map_err(failed)?;
         match instance.configure(&config, given).map_err(failed)? {
             Ok(contract) => Ok((instance, contract)),
-            Err(refused) => {
-                let message = format!("stage \"{stage}\": the plugin refuses its configuration: {refused}");
-                Err(Error::new(ErrorKind::Config, message))
-            }
+            Err(refused) => Err(NotStarted::Refused(refused)),
         }
     }
 
-    fn failed(&self, place: &str, failure: &Failure) -> Error {
+    fn failed(&self, failure: &Failure) -> Error {
         let mut message = match failure {
-            Failure::Broken(wrong) => format!("{place}: {} declares a contract that is wrong: {wrong}", self.origin),
-            failure => format!("{place}: {} cannot be started: {failure}", self.origin),
+            Failure::Broken(wrong) => format!("{} declares a contract that is wrong: {wrong}", self.origin),
+            failure => format!("{} cannot be started: {failure}", self.origin),
         };
         if let Failure::Trap { backtrace, .. } = failure {
             message = format!("{message}\n{backtrace}");

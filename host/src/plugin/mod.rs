@@ -20,9 +20,9 @@ mod sandbox;
 
 pub use cache::{CODE_CACHE_MAX_BYTES, CODE_CACHE_MAX_ENTRIES};
 pub use check::{DETAIL_MAX_BYTES, FILTERED_MAX_REASONS, KEPT_MAX_ROWS, REASON_MAX_BYTES, TEXT_MAX_BYTES, cut};
-pub use columns::{crossing_bytes, from_json, row_bytes, to_json};
+pub use columns::{crossing_bytes, from_json, row_bytes, to_json, typed};
 pub use dimensions::{GET_MANY_KEYS_BESIDE, GET_MANY_KEYS_MIN, GET_MANY_KEYS_PER_ROW};
-pub use engine::{About, Engine, PLUGIN_MAX_BYTES, Plugin};
+pub use engine::{About, Engine, NotStarted, PLUGIN_MAX_BYTES, Plugin};
 pub use instance::{CONFIGURE_DEADLINE, Crossing, Failure, HANDED_OVER_MAX_BYTES, Instance};
 pub use log::{LOG_MAX_LINE_BYTES, LOG_MAX_LINES_PER_SECOND};
 pub use sandbox::worked;

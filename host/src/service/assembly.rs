@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::clock::Clock;
 use crate::commit::{Cluster, Fenced, Host, PlanStamp, Transactions};
@@ -12,14 +12,15 @@ use crate::config::{
 };
 use crate::contract::{Contract, Given, Table};
 use crate::decode::Decoder;
-use crate::digest::digest;
+use crate::digest::{digest, short};
 use crate::dimension::Dimension;
 use crate::disk::Disk;
 use crate::error::{Error, ErrorKind, Result};
 use crate::output::{Combine, Opening, REJECTS, RejectSink, Sink, footer_entries, reject_settings};
 use crate::pipeline::{Parts, Taps};
 use crate::plan::{self, Plan, Planned, PlannedStage, Refused, Work};
-use crate::plugin::{Engine, Plugin};
+use crate::plugin::{Engine, NotStarted, Plugin};
+use crate::replay::Replays;
 use crate::source::kafka::Members;
 
 use super::life::History;
@@ -46,6 +47,8 @@ pub struct Assembly {
     pub taps: Taps,
     /// What became of the plugins so far.
     pub history: History,
+    /// Rejects that are replayed.
+    pub replays: Arc<Replays>,
     /// Those of the run, where epochs become true in Kafka.
     pub transactions: Mutex<Option<Arc<Transactions>>>,
     /// How often they were fenced.
@@ -57,14 +60,25 @@ pub struct Assembly {
 impl Assembly {
     /// Compiles a stage's plugin; checks a pinned digest; keeps the bytes of what can run.
     pub fn load(&self, stage: &Stage, bytes: &[u8]) -> Result<Arc<Plugin>> {
-        let plugin = load(&self.engine, stage, bytes)?;
+        let plugin = self.compiled(stage, bytes)?;
         self.store.keep(plugin.digest(), bytes)?;
         Ok(plugin)
     }
 
     /// Compiles the plugin that was kept under a digest.
     pub fn load_kept(&self, stage: &Stage, digest: &str) -> Result<Arc<Plugin>> {
-        load(&self.engine, stage, &self.store.read(digest)?)
+        self.compiled(stage, &self.store.read(digest)?)
+    }
+
+    /// Loads, and says what took its time.
+    fn compiled(&self, stage: &Stage, bytes: &[u8]) -> Result<Arc<Plugin>> {
+        let began = Instant::now();
+        let plugin = load(&self.engine, stage, bytes)?;
+        if !plugin.is_from_cache() {
+            let ms = began.elapsed().as_millis() as u64;
+            tracing::info!(stage = stage.name.value, digest = short(plugin.digest()), ms, "plugin compiled");
+        }
+        Ok(plugin)
     }
 
     /// The plan of this logic.
@@ -249,11 +263,12 @@ pub fn build_plan(pipeline: &Pipeline, tables: &[Table], plugins: &Plugins, numb
         let StageKind::Plugin(settings) = &stage.kind else {
             return Err(Refused::File("it is no plugin".to_owned()));
         };
-        let (_, contract) = plugin
-            .instantiate(&stage.name.value, &settings.config.value, given, &stage.limits)
-            .map_err(|error| match error.kind() {
-                ErrorKind::Config => Refused::Config(error.to_string()),
-                _ => Refused::File(error.to_string()),
+        let (_, contract) =
+            plugin.start(&stage.name.value, &settings.config.value, given, &stage.limits).map_err(|not_started| {
+                match not_started {
+                    NotStarted::Refused(words) => Refused::Config(words),
+                    NotStarted::Failed(error) => Refused::File(error.to_string()),
+                }
             })?;
         Ok((plugin.digest().into(), contract))
     };

@@ -9,7 +9,7 @@ use super::run::Failure;
 use crate::commit::{ConfigChange, PlanStamp};
 use crate::config::{Decision, PluginStage, Stage};
 use crate::digest::digest;
-use crate::error::Result;
+use crate::error::{Result, one_line};
 use crate::plan::Plan;
 use crate::plugin::Plugin;
 
@@ -35,8 +35,8 @@ pub fn choose(assembly: &Assembly, before: Option<&PlanStamp>) -> Result<(Plan, 
         },
         (Some(accepted), Err(failure)) => {
             let why = match &failure {
-                Failure::Problems(problems) => problems.render(false),
-                Failure::Error(error) => error.to_string(),
+                Failure::Problems(problems) => problems.line(),
+                Failure::Error(error) => one_line(&error.to_string()),
             };
             tracing::warn!("the plugins on disk cannot run, those that were accepted last go on: {why}");
             accepted

@@ -9,7 +9,9 @@ pub mod life;
 mod logic;
 mod probation;
 mod progress;
+mod rewind;
 mod run;
+mod savepoint;
 mod share;
 mod sources;
 mod store;
@@ -20,5 +22,7 @@ pub use assembly::{build_plan, decoders, event_time, load, load_files, stages};
 #[cfg(test)]
 pub(crate) use boundary::{Boundary, Crossed, Inputs};
 pub use logic::{Change, Plugins, Version, plugin_stages};
+pub use rewind::{RewindSettings, Rewound, removed, rewind};
 pub use run::{Failure, Mode, RunSettings, run};
+pub use savepoint::{Standing, standing};
 pub use summary::Summary;

@@ -18,7 +18,7 @@ use super::life::{By, Changes, Entry, History, Question, Watch, What};
 use super::logic::{Change, Logic};
 use super::progress::Progress;
 use super::share;
-use super::sources::{Opening, Sources};
+use super::sources::{Opening, Readers, Sources};
 use super::store::PluginStore;
 use super::summary::{Summary, Tally};
 use super::threads::{self, Start};
@@ -28,12 +28,13 @@ use crate::commit::{
 };
 use crate::config::{CommitTo, Delivery, Pipeline, Problems, Source, SourceKind};
 use crate::dimension::Dimension;
-use crate::disk::{Disk, RealDisk};
-use crate::error::{Error, ErrorKind, Result};
+use crate::disk::{Disk, PoisonDisk, RealDisk};
+use crate::error::{Error, ErrorKind, Result, one_line};
 use crate::output::Token;
-use crate::pipeline::{Counts, Parts, Taps, Worker};
+use crate::pipeline::{Counts, Parts, Taps, Worker, process_cpu_ns};
 use crate::plan::Plan;
 use crate::plugin::Engine;
+use crate::replay::{ReplayReader, Replays};
 use crate::source::Positions;
 use crate::source::kafka::{From, Members};
 
@@ -44,6 +45,8 @@ pub enum Mode {
     UntilCaughtUp,
     /// For good; files may grow.
     Follow,
+    /// To the end of the replays that were asked for; no source is read.
+    Replay,
 }
 
 /// How to run.
@@ -89,26 +92,11 @@ const MAX_BACKOFF: Duration = Duration::from_secs(30);
 pub fn run(pipeline: Pipeline, settings: &RunSettings, stop: &Receiver<()>) -> Result<Summary, Failure> {
     let pipeline = Arc::new(pipeline);
     let folder = DataFolder::open(&pipeline.data, copied(&pipeline, settings))?;
-    let disk: Arc<dyn Disk> = Arc::new(RealDisk);
     let mut tables = Vec::with_capacity(pipeline.dimensions.len());
     for dimension in &pipeline.dimensions {
         tables.push(Dimension::open(dimension, &folder.path.join("dimensions").join(&dimension.name.value))?);
     }
-    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let assembly = Arc::new(Assembly {
-        engine: Engine::new()?.with_cache(&folder.path.join("compiled")),
-        store: PluginStore::new(&folder.path),
-        pipeline,
-        tables: Arc::new(tables),
-        host: folder.host.clone(),
-        disk,
-        history: History::open(&folder.path, Arc::clone(&clock))?,
-        clock,
-        taps: Taps::default(),
-        transactions: Mutex::default(),
-        fenced: Fenced::default(),
-        members: Members::default(),
-    });
+    let assembly = assemble(pipeline, &folder, tables)?;
     warn_of_topics(&assembly.pipeline);
     let (asking, questions) = bounded(WAITING_QUESTIONS);
     let _control = Control::start(&folder.path, &assembly.pipeline.name, asking)
@@ -121,7 +109,9 @@ pub fn run(pipeline: Pipeline, settings: &RunSettings, stop: &Receiver<()>) -> R
         let committed = tally.epochs();
         let ended = life.run(&mut tally);
         assembly.close_transactions();
-        if stopped.load(Ordering::Relaxed) && !matches!(ended, Err(Failure::Problems(_))) {
+        // A disk that failed ends in an error, also when somebody asked for the end: nobody knows what it holds.
+        let must_say = matches!(&ended, Err(Failure::Problems(_))) || ended.as_ref().is_err_and(is_of_storage);
+        if stopped.load(Ordering::Relaxed) && !must_say {
             if let Err(Failure::Error(error)) = &ended {
                 tracing::warn!(%error, "the last epoch is not committed: its rows are read again at the next start");
             }
@@ -146,6 +136,31 @@ pub fn run(pipeline: Pipeline, settings: &RunSettings, stop: &Receiver<()>) -> R
     }
 }
 
+/// What outlives a plan, of a data folder that this process holds.
+pub(super) fn assemble(pipeline: Arc<Pipeline>, folder: &DataFolder, tables: Vec<Dimension>) -> Result<Arc<Assembly>> {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let disk: Arc<dyn Disk> = Arc::new(PoisonDisk::new(Arc::new(RealDisk)));
+    Ok(Arc::new(Assembly {
+        engine: Engine::new()?.with_cache(&folder.path.join("compiled")),
+        store: PluginStore::new(&folder.path),
+        replays: Arc::new(Replays::of(&pipeline)),
+        pipeline,
+        tables: Arc::new(tables),
+        host: folder.host.clone(),
+        disk,
+        history: History::open(&folder.path, Arc::clone(&clock))?,
+        clock,
+        taps: Taps::default(),
+        transactions: Mutex::default(),
+        fenced: Fenced::default(),
+        members: Members::default(),
+    }))
+}
+
+fn is_of_storage(failure: &Failure) -> bool {
+    matches!(failure, Failure::Error(error) if error.kind() == ErrorKind::Storage)
+}
+
 /// What becomes of a data folder that is a copy.
 fn copied(pipeline: &Pipeline, settings: &RunSettings) -> Copied {
     let is_dealt_out = |source: &Source| matches!(source.kind, SourceKind::Kafka(_));
@@ -158,6 +173,7 @@ fn copied(pipeline: &Pipeline, settings: &RunSettings) -> Copied {
 
 /// Notes which versions did not pass: the next start, which is now, goes on with those before.
 fn take_back(assembly: &Assembly, changes: &[Change], why: &str) {
+    let why = &one_line(why);
     for change in changes {
         let epoch = assembly.history.reigns(&change.stage).into_keys().next_back();
         let entry = Entry::new(&change.stage, &change.next, What::Failed, By::Host).why(why);
@@ -195,15 +211,19 @@ impl OneLife<'_> {
     /// From the last commit to the end, or to an error.
     fn run(&self, tally: &mut Tally) -> Result<Outcome, Failure> {
         let Self { assembly, settings, .. } = *self;
+        let began_cpu_ns = process_cpu_ns();
         let pipeline = &assembly.pipeline;
         // Before the plugins are read: a file that changes from here on is seen.
         let watch = if settings.mode == Mode::Follow { Watch::start(assembly)? } else { None };
         let transactions = assembly.open_transactions()?;
-        let (mut epochs, recovered) = Epochs::open(commit_settings(assembly, settings, transactions.clone()))?;
+        let (mut epochs, recovered) = Epochs::open(settings_of(assembly, settings.kill_at, transactions.clone()))?;
         let (plan, logic) = choose(assembly, recovered.plan.as_ref())?;
         let (plan, stamp) = number_plan(assembly, plan, &logic, &recovered);
         settle_spool(assembly, &mut epochs, &recovered, tally)?;
         let sources = self.open_sources(&mut epochs, transactions.as_ref())?;
+        let read = epochs.last().map(|last| last.positions.clone()).unwrap_or_default();
+        let replays = ReplayReader::new(Arc::clone(&assembly.replays), &read, settings.mode == Mode::Follow);
+        tally.add_gaps(sources.gaps());
         note_start(assembly, &logic, &stamp, epochs.next_epoch());
         if transactions.is_some() {
             share::say(&mut epochs, &stamp)?;
@@ -213,7 +233,9 @@ impl OneLife<'_> {
         let progress = Progress::start(settings.progress, Arc::clone(&sources), tally.rows());
         let (worker_events, events) = unbounded();
         let parts = assembly.parts(&plan, &logic, &stamp, epochs.next_epoch())?;
-        let workers = start_workers(assembly, &plan, parts, &sources, &tally.rows(), &worker_events)?;
+        tally.add_start(began_cpu_ns);
+        let readers = readers(assembly, &sources, replays)?;
+        let workers = start_workers(assembly, &plan, parts, readers, &tally.rows(), &worker_events)?;
         drop(worker_events);
         let (ask, asked) = requests();
         let changes = Changes::new(Arc::clone(assembly), ask.clone(), plan, logic);
@@ -238,7 +260,7 @@ impl OneLife<'_> {
         drop(coordinator);
         drop((stopping, changing, progress));
         tally.add_phases(&phases);
-        if self.stopped.load(Ordering::Relaxed) {
+        if matches!(ended, Ok(Outcome::Done)) {
             sources.leave(&assembly.host);
         }
         Ok(ended.map_err(|error| unless_gone(assembly, &sources, error))?)
@@ -256,7 +278,10 @@ impl OneLife<'_> {
             from: settings.from,
             follow: settings.mode == Mode::Follow,
         };
-        let sources = Arc::new(Sources::open(&assembly.pipeline, &positions, &opening)?);
+        let sources = Arc::new(match settings.mode {
+            Mode::Replay => Sources::none(),
+            Mode::Follow | Mode::UntilCaughtUp => Sources::open(&assembly.pipeline, &positions, &opening)?,
+        });
         if assembly.members.were_lost() {
             assembly.fenced.forget();
         }
@@ -294,8 +319,12 @@ fn note_start(assembly: &Assembly, logic: &Logic, stamp: &PlanStamp, epoch: u64)
     }
 }
 
-fn commit_settings(assembly: &Assembly, settings: &RunSettings, transactions: Option<Arc<Transactions>>) -> Settings {
-    let kill_at = settings.kill_at;
+/// What epochs of a data folder are committed with.
+pub(super) fn settings_of(
+    assembly: &Assembly,
+    kill_at: Option<(Step, u64)>,
+    transactions: Option<Arc<Transactions>>,
+) -> Settings {
     Settings {
         disk: Arc::clone(&assembly.disk),
         clock: Arc::clone(&assembly.clock),
@@ -343,17 +372,27 @@ fn settle_spool(assembly: &Assembly, epochs: &mut Epochs, recovered: &Recovered,
     Ok(())
 }
 
+/// By worker what it reads; replays are the first one's.
+fn readers(assembly: &Assembly, sources: &Sources, replays: ReplayReader) -> Result<Vec<Readers>> {
+    let mut readers = sources.readers(assembly.pipeline.workers)?;
+    if let Some(first) = readers.first_mut() {
+        // The index of a source means nothing here: its blocks say where they go in.
+        first.push((0, Box::new(replays)));
+    }
+    Ok(readers)
+}
+
 fn start_workers(
     assembly: &Assembly,
     plan: &Arc<Plan>,
     parts: Vec<Parts>,
-    sources: &Sources,
+    readers: Vec<Readers>,
     progress: &Arc<AtomicU64>,
     events: &Sender<(usize, threads::Event)>,
 ) -> Result<Vec<threads::WorkerThread>> {
     let pipeline = &assembly.pipeline;
     let mut workers = Vec::with_capacity(pipeline.workers);
-    for (index, (readers, parts)) in sources.readers(pipeline.workers)?.into_iter().zip(parts).enumerate() {
+    for (index, (readers, parts)) in readers.into_iter().zip(parts).enumerate() {
         let worker = Worker::new(
             Arc::clone(plan),
             assembly.event_time(plan),
@@ -429,11 +468,17 @@ impl Inputs for Committed<'_> {
 
     fn identify(&mut self, read: &mut Positions) {
         self.sources.identify(read);
+        for (partition, position) in read {
+            if let Some(file) = self.assembly.replays.identity(partition) {
+                position.file = Some(file);
+            }
+        }
     }
 }
 
 impl Observer for Committed<'_> {
     fn ended(&mut self, ended: &Ended<'_>) -> Result<()> {
+        self.assembly.replays.committed()?;
         self.tally.add(ended.record);
         self.tally.add_pause(ended.pause, !ended.swapped.is_empty());
         self.note(ended);

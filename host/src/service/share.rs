@@ -35,6 +35,8 @@ pub fn share(
     let assigned: BTreeSet<_> = starts.into_iter().map(|(partition, _)| partition).collect();
     let lakes = lake_ids(assembly)?;
     check_lakes(&records, &lakes)?;
+    // A run that reads no topic says nothing new of the groups, but that it reads none of their partitions.
+    let groups = if groups.is_empty() { epochs.sharing().groups.clone() } else { groups };
     epochs.share(Sharing { groups, assigned, lakes });
     Ok(())
 }
@@ -143,8 +145,9 @@ fn lake_ids(assembly: &Assembly) -> Result<BTreeMap<String, String>> {
 fn lake_id(lake: &Path, host: &str) -> Result<String> {
     let (path, fresh) = (lake.join("_lake"), lake.join(format!("_lake.{host}")));
     let failed = |error: std::io::Error| {
-        Error::new(ErrorKind::Storage, format!("the lake's id {} cannot be read or written", path.display()))
-            .caused_by(error)
+        let help = crate::disk::way_out(&error);
+        let what = format!("the lake's id {} cannot be read or written", path.display());
+        Error::new(ErrorKind::Storage, what).caused_by(error).help(help)
     };
     match fs::read_to_string(&path) {
         Ok(id) => return Ok(id),

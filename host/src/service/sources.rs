@@ -120,6 +120,11 @@ impl Sources {
         self.topics().filter(|source| !source.is_alone())
     }
 
+    /// No source at all, for a run that only replays rejects.
+    pub fn none() -> Self {
+        Self(Vec::new())
+    }
+
     /// The readers of each worker.
     pub fn readers(&self, workers: usize) -> Result<Vec<Readers>> {
         let mut dealt: Vec<Readers> = (0..workers).map(|_| Readers::new()).collect();
@@ -135,14 +140,28 @@ impl Sources {
         Ok(dealt)
     }
 
-    /// Notes which file each partition is.
+    /// Notes which file each partition is, or which topic it is of.
     pub fn identify(&self, read: &mut Positions) {
         for (partition, position) in read {
             position.file = self.0.iter().find_map(|source| match source {
                 Source::File(source) => source.identity(partition),
                 Source::Kafka(_) => None,
             });
+            let topic = self.topics().find(|topic| topic.name() == &*partition.source);
+            position.topic_id = topic.and_then(KafkaSource::topic_id).map(str::to_owned);
         }
+    }
+
+    /// By source and partition, from which offset to which one records were gone before they were read.
+    pub fn gaps(&self) -> Vec<(Partition, i64, i64)> {
+        let named = |source: &KafkaSource| {
+            let name: std::sync::Arc<str> = source.name().into();
+            let named = move |(partition, from, to): (i32, i64, i64)| {
+                (Partition { source: name.clone(), key: partition.to_string().into() }, from, to)
+            };
+            source.gaps().into_iter().map(named).collect::<Vec<_>>()
+        };
+        self.topics().flat_map(named).collect()
     }
 
     /// Looks for files that appeared; for a run that follows.

@@ -13,6 +13,7 @@ use super::assembly::{Assembly, lakes};
 use crate::commit::CommitRecord;
 use crate::dimension::Status;
 use crate::pipeline::{Counts, Phases, each_reason, process_cpu_ns};
+use crate::record::Partition;
 
 /// Files of one output.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -36,6 +37,8 @@ pub struct Summary {
     pub seconds: f64,
     /// CPU time of the process in this run, all threads.
     pub cpu_seconds: f64,
+    /// How much of that went by before the first record could be read: plugins compiled, the spool settled.
+    pub start_cpu_seconds: f64,
     /// The largest resident memory of the process so far.
     pub peak_memory_bytes: u64,
     /// Records that were read.
@@ -48,6 +51,9 @@ pub struct Summary {
     pub conserved: bool,
     /// By output, rejects among them, what was published in this run.
     pub files: BTreeMap<String, OutputFiles>,
+    /// By source, how many offsets were gone from its topic before they were read (`lost = "skip"`). A transaction's markers
+    /// and compacted records have offsets too.
+    pub lost: BTreeMap<String, u64>,
     /// Commits.
     pub epochs: u64,
     /// Plans that came in while it ran.
@@ -67,9 +73,12 @@ pub struct Summary {
 pub struct Tally {
     began: Instant,
     cpu_ns: u64,
+    start_cpu_ns: u64,
     rows: Arc<AtomicU64>,
     counts: Counts,
     outputs: BTreeMap<String, OutputFiles>,
+    /// By partition and first offset, where the gap ends: a run that begins again finds the same one.
+    gaps: BTreeMap<(Partition, i64), i64>,
     epochs: u64,
     swaps: u64,
     longest_pause: Duration,
@@ -83,9 +92,11 @@ impl Tally {
         Self {
             began: Instant::now(),
             cpu_ns: process_cpu_ns(),
+            start_cpu_ns: 0,
             rows: Arc::default(),
             counts: Counts::default(),
             outputs: BTreeMap::new(),
+            gaps: BTreeMap::new(),
             epochs: 0,
             swaps: 0,
             longest_pause: Duration::ZERO,
@@ -116,6 +127,22 @@ impl Tally {
         }
     }
 
+    /// Adds records that were gone before they were read.
+    pub fn add_gaps(&mut self, gaps: Vec<(Partition, i64, i64)>) {
+        for (partition, from, to) in gaps {
+            let end = self.gaps.entry((partition, from)).or_insert(to);
+            *end = to.max(*end);
+        }
+    }
+
+    fn lost(&self) -> BTreeMap<String, u64> {
+        let mut lost = BTreeMap::<String, u64>::new();
+        for ((partition, from), to) in &self.gaps {
+            *lost.entry(partition.source.to_string()).or_default() += u64::try_from(to - from).unwrap_or(0);
+        }
+        lost
+    }
+
     /// Adds a pause.
     pub fn add_pause(&mut self, pause: Duration, swapped: bool) {
         self.longest_pause = self.longest_pause.max(pause);
@@ -123,6 +150,11 @@ impl Tally {
             self.swaps += 1;
             self.longest_swap_pause = self.longest_swap_pause.max(pause);
         }
+    }
+
+    /// Adds the CPU time since `began_ns`, in which no record could be read.
+    pub fn add_start(&mut self, began_ns: u64) {
+        self.start_cpu_ns += process_cpu_ns().saturating_sub(began_ns);
     }
 
     /// Adds CPU time.
@@ -137,9 +169,11 @@ impl Tally {
         }
         let dimensions = assembly.tables.iter().map(|table| (table.table().name.clone(), describe(&table.status())));
         Summary {
+            lost: self.lost(),
             pipeline: assembly.pipeline.name.clone(),
             seconds: self.began.elapsed().as_secs_f64(),
             cpu_seconds: process_cpu_ns().saturating_sub(self.cpu_ns) as f64 / 1e9,
+            start_cpu_seconds: self.start_cpu_ns as f64 / 1e9,
             peak_memory_bytes: peak_memory_bytes(),
             read: self.counts.total_read(),
             conserved: self.counts.is_conserved(),
@@ -180,7 +214,7 @@ impl fmt::Display for Summary {
             self.pipeline,
             self.seconds,
             read as f64 / self.seconds.max(1e-9),
-            self.cpu_seconds * 1e9 / (read.max(1)) as f64,
+            (self.cpu_seconds - self.start_cpu_seconds).max(0.0) * 1e9 / (read.max(1)) as f64,
             self.peak_memory_bytes >> 20,
         )?;
         for (output, rows) in &self.counts.out {
@@ -196,6 +230,12 @@ impl fmt::Display for Summary {
         }
         if let Some(rejects) = self.files.get(crate::output::REJECTS).filter(|rejects| rejects.files > 0) {
             writeln!(f, "  rejects are kept in {}", rejects.folder.display())?;
+        }
+        for (source, offsets) in &self.lost {
+            writeln!(
+                f,
+                "  lost      {source:<22} {offsets:>12} offsets were gone from the topic before they were read"
+            )?;
         }
         for (dimension, status) in &self.dimensions {
             writeln!(f, "  dimension {dimension:<22} {status}")?;

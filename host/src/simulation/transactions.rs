@@ -221,12 +221,19 @@ pub struct MemoryTopic {
     partition: usize,
     written_rows: u64,
     acknowledged_rows: u64,
+    prepared_rows: u64,
 }
 
 impl MemoryTopic {
     /// It writes to one partition.
     pub fn new(transactions: &Arc<MemoryTransactions>, partition: usize) -> Self {
-        Self { transactions: Arc::clone(transactions), partition, written_rows: 0, acknowledged_rows: 0 }
+        Self {
+            transactions: Arc::clone(transactions),
+            partition,
+            written_rows: 0,
+            acknowledged_rows: 0,
+            prepared_rows: 0,
+        }
     }
 }
 
@@ -256,15 +263,11 @@ impl TopicWriter for MemoryTopic {
         1 << 20
     }
 
-    fn flush(&mut self, _timeout: Duration) -> Result<()> {
+    fn prepare(&mut self, _timeout: Duration) -> Result<u64> {
         if self.acknowledged_rows < self.written_rows {
             return Err(Error::new(ErrorKind::Unavailable, "rows were not acknowledged"));
         }
-        Ok(())
-    }
-
-    fn acknowledged_rows(&self) -> u64 {
-        self.acknowledged_rows
+        Ok(self.written_rows - std::mem::replace(&mut self.prepared_rows, self.written_rows))
     }
 }
 

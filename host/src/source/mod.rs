@@ -59,7 +59,16 @@ impl Ranges {
 
     /// What taking a block reads of its partition.
     pub fn of(records: &Records) -> Self {
-        records.offsets.first().map_or_else(Self::default, |first| Self(vec![(*first, records.next_offset)]))
+        match records.replayed() {
+            None => {
+                records.offsets.first().map_or_else(Self::default, |first| Self(vec![(*first, records.next_offset)]))
+            }
+            Some(replayed) => {
+                let mut ranges = Self::default();
+                replayed.rows.iter().for_each(|row| ranges.add(*row, row + 1));
+                ranges
+            }
+        }
     }
 
     /// Adds all of another's ranges.
@@ -73,6 +82,11 @@ impl Ranges {
         if let Some(last) = self.0.last_mut() {
             last.1 = last.1.min(end);
         }
+    }
+
+    /// The one range from the first start to `end`, which may be empty: then it only says where to go on.
+    pub fn up_to(&self, end: i64) -> Self {
+        Self(vec![(self.0.first().map_or(end, |first| first.0.min(end)), end)])
     }
 
     /// Makes one range of all, from the first start to the last end.
@@ -106,6 +120,9 @@ pub struct Position {
     pub ranges: Ranges,
     /// For files.
     pub file: Option<FileIdentity>,
+    /// For topics whose brokers give ids: which topic of this name the offsets are of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub topic_id: Option<String>,
 }
 
 impl Position {
@@ -116,6 +133,9 @@ impl Position {
         match &more.file {
             Some(_) => self.file.clone_from(&more.file),
             None => self.ranges.close_gaps(),
+        }
+        if more.topic_id.is_some() {
+            self.topic_id.clone_from(&more.topic_id);
         }
     }
 }

@@ -122,7 +122,8 @@ impl Stage {
                 }
             }
         };
-        if let Some(rejected) = &mut self.rejected {
+        // Rows that are tried again were refused before: they say nothing about the stream.
+        if let Some(rejected) = self.rejected.as_mut().filter(|_| batch.records.replayed().is_none()) {
             rejected.count(elapsed, batch.rows(), &patch.rejects)?;
         }
         assemble::apply(&self.planned, batch, patch)

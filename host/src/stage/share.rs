@@ -49,7 +49,8 @@ impl RejectedRows {
         let began = *self.began.get_or_insert(elapsed);
         let slice = (self.limit.over / SLICES).max(Duration::from_millis(1));
         let number = elapsed.as_nanos() / slice.as_nanos();
-        self.slices.retain(|old| old.number + u128::from(SLICES) > number);
+        // Slices from the future are of before somebody set the clock back.
+        self.slices.retain(|old| old.number <= number && old.number + u128::from(SLICES) > number);
         if self.slices.back().is_none_or(|last| last.number != number) {
             self.slices.push_back(Slice { number, ..Slice::default() });
         }

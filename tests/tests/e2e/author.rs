@@ -226,3 +226,17 @@ parquet = {{ path = "lake/purchases" }}
     }
     assert!(!folder.path().join("lake").exists() && !folder.path().join("state").exists());
 }
+
+#[test]
+fn a_plugins_folder_is_told_from_a_pipelines() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::create_dir(folder.path().join("cases")).unwrap();
+    for file in ["Cargo.toml", "p.toml", "cases/a.jsonl"] {
+        fs::write(folder.path().join(file), "").unwrap();
+    }
+    for place in ["p.toml", "."] {
+        let said = fail(&mut run(folder.path(), &["test", place]));
+        assert!(said.contains(". is the folder of a plugin, and so are its cases"), "{said}");
+        assert!(said.contains("help:  `millstream plugin test .` runs them"), "{said}");
+    }
+}

@@ -178,3 +178,25 @@ fn rejects_reach_a_topic_and_one_that_is_too_long_for_it_stops_nothing() {
     assert!(rejects[0]["detail"].as_str().unwrap().contains("the record is left out"), "{}", rejects[0]);
     assert_eq!(rejects[1]["record_value"], r#"{"id":"two"}"#);
 }
+
+#[test]
+fn check_names_missing_files_of_sources_at_their_place() {
+    let folder = tempfile::tempdir().unwrap();
+    let check = |path: &str| {
+        let pipeline = folder.path().join("p.toml");
+        let text = format!(
+            "name = \"p\"\ndata = \"state\"\n\n[source.rows]\nfile = {{ path = \"{path}\" }}\nformat = \"json\"\n\
+             columns = {{ id = \"int64\" }}\n\n[output.rows]\nparquet = {{ path = \"lake\" }}\n"
+        );
+        fs::write(&pipeline, text).unwrap();
+        let mut check = millstream();
+        check.arg("check").arg(&pipeline);
+        check
+    };
+    let said = fail(&mut check("nothing.jsonl"));
+    assert!(said.contains("source \"rows\": there is no file") && said.contains("p.toml:5:17"), "{said}");
+    let said = text(&succeed(&mut check("*.jsonl")).stderr);
+    assert!(said.contains("source \"rows\": no file matches") && said.contains("1 warning"), "{said}");
+    fs::write(folder.path().join("a.jsonl"), "").unwrap();
+    assert_eq!(text(&succeed(&mut check("*.jsonl")).stderr), "");
+}

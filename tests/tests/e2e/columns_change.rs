@@ -3,20 +3,9 @@
 
 use std::fs;
 
-use millstream_tests::host::{Host, append, component, put, python, succeed, text};
-use millstream_tests::shape;
+use millstream_tests::host::{Host, append, put, python, succeed, text};
+use millstream_tests::shape::{self, writes};
 use serde_json::{Value, json};
-
-/// The test's plugin, writing these columns.
-fn writes(columns: &str) -> Vec<u8> {
-    let (mut bytes, mark) = (component("shape"), b"columns: ");
-    let at = bytes.windows(mark.len()).position(|window| window == mark).expect("the columns in the component");
-    let place = &mut bytes[at + mark.len()..at + 80];
-    assert!(columns.len() < place.len(), "{columns} is too long");
-    place.fill(b' ');
-    place[..columns.len()].copy_from_slice(columns.as_bytes());
-    bytes
-}
 
 /// A run that follows a growing file.
 struct Run {

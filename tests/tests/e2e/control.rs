@@ -105,6 +105,8 @@ fn a_candidate_is_held_compared_accepted_and_taken_back() {
     );
     assert!(back.contains("epochs made by") && back.contains("files with its rows:"), "{back}");
     assert!(back.contains("read these records again:") && back.contains("rows.jsonl"), "{back}");
+    let command = format!("  millstream rewind {} --replace --to-offset rows/", run.pipeline.display());
+    assert!(back.contains(&command), "{back}");
     host.wait_for("swap: in place");
     run.add(&mut host, 5);
     host.finish();
@@ -141,6 +143,12 @@ fn a_pinned_stage_runs_nothing_else_until_it_is_unpinned() {
     assert!(said(millstream().args(["stage", "list"]).arg(&run.pipeline)).contains(&format!("{}  -", short(1))));
 
     said(&mut run.stage("unpin"));
+    let list = said(millstream().args(["stage", "list"]).arg(&run.pipeline));
+    assert!(list.contains(&format!("tag.wasm (another: {})", short(2))), "{list}");
+    assert!(list.contains(&format!("stage tag: its file is {}, which does not run", short(2))), "{list}");
+    let refused = |entry: &&Value| entry["what"] == "refused";
+    let history: Value = serde_json::from_str(&said(run.stage("history").arg("--json"))).unwrap();
+    assert_eq!(history.as_array().unwrap().iter().filter(refused).count(), 1, "one change is refused once: {history}");
     let taken = said(run.stage("propose").arg("--plugin").arg(run.other(3)));
     assert!(taken.contains(&format!("stage tag: {} takes over", short(3))), "{taken}");
     host.wait_for("swap: in place");
@@ -173,8 +181,14 @@ fn a_config_changes_without_a_restart_and_stays_behind_one() {
     assert!(done.contains("with config {\"prefix\":\"old \"} takes over"), "{done}");
     host.wait_for("swap: in place");
     for (config, why) in [
-        ("{\"prefix\": 7}", "goes on as it is"),
-        ("{\"nonsense\": 1}", "goes on as it is"),
+        (
+            "{\"prefix\": 7}",
+            "the plugin refuses the proposed config {\"prefix\":7}: config key `prefix`: invalid type: integer `7`",
+        ),
+        (
+            "{\"nonsense\": 1}",
+            "the plugin refuses the proposed config {\"nonsense\":1}: config key `nonsense`: unknown",
+        ),
         ("{", "--config is no JSON"),
         ("[]", "--config is no JSON object"),
         ("@/no/such/file", "the config /no/such/file cannot be read"),

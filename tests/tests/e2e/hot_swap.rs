@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::io::Write;
 
 use millstream::digest::digest;
 use millstream_tests::host::{fail, millstream, put, succeed, text};
@@ -33,6 +34,57 @@ fn a_broken_or_half_written_file_changes_nothing_and_says_why() {
     growing.add(&mut host, 2);
     assert_eq!(growing.versions(), BTreeSet::from(["version-0001".to_owned()]));
     fs::write(growing.plugin(), &whole).unwrap();
+    host.wait_for("swap: in place");
+    growing.add(&mut host, 3);
+    host.finish();
+    assert_eq!(growing.versions(), BTreeSet::from(["version-0001".to_owned(), "version-0002".to_owned()]));
+}
+
+#[test]
+fn a_file_that_is_copied_in_pieces_is_taken_when_it_is_whole_and_nothing_is_said_of_its_pieces() {
+    let growing = Growing::new();
+    let mut host = growing.start(&[]);
+    growing.add(&mut host, 1);
+    let whole = version(2);
+    let mut file = fs::File::create(growing.plugin()).unwrap();
+    for piece in whole.chunks(whole.len().div_ceil(8)) {
+        file.write_all(piece).unwrap();
+        file.sync_all().unwrap();
+    }
+    drop(file);
+    host.wait_for("swap: in place");
+    growing.add(&mut host, 2);
+    let said = host.finish();
+    assert!(!said.contains("the file is no plugin that can run"), "{said}");
+    assert_eq!(growing.versions(), BTreeSet::from(["version-0001".to_owned(), "version-0002".to_owned()]));
+}
+
+#[test]
+fn of_two_versions_within_a_second_the_last_one_runs() {
+    let growing = Growing::new();
+    let mut host = growing.start(&[]);
+    growing.add(&mut host, 1);
+    put(&growing.plugin(), version(2));
+    put(&growing.plugin(), version(3));
+    let third = &digest(&version(3))[..12];
+    // The second one may have been in between.
+    while !host.wait_for("swap: in place").contains(third) {}
+    growing.add(&mut host, 2);
+    host.finish();
+    let versions = growing.versions();
+    assert!(versions.contains("version-0003") && versions.len() == 2, "{versions:?}");
+    assert_eq!(growing.lake().ids, (1..3).map(|id| (id, 1)).collect());
+}
+
+#[test]
+fn a_file_that_is_removed_changes_nothing_and_may_come_back() {
+    let growing = Growing::new();
+    let mut host = growing.start(&[]);
+    growing.add(&mut host, 1);
+    fs::remove_file(growing.plugin()).unwrap();
+    host.wait_for("the plugin's file is gone; the stage goes on as it is");
+    growing.add(&mut host, 2);
+    put(&growing.plugin(), version(2));
     host.wait_for("swap: in place");
     growing.add(&mut host, 3);
     host.finish();

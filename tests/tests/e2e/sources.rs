@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use millstream::config::{self, BatchSettings, Located, Start};
+use millstream::config::{self, BatchSettings, Located, Lost, Start};
 use millstream::error::{Error, ErrorKind, Result};
 use millstream::record::{Partition, Records};
 use millstream::source::kafka::{From, JoinOptions, KafkaReader, KafkaSource, Members, Reads, Wanted};
@@ -27,6 +27,7 @@ fn settings(kafka: &Kafka, topic: &str) -> config::KafkaSource {
         topic: located(topic),
         group: located(topic),
         start: Start::Earliest,
+        lost: Lost::Fail,
         properties: BTreeMap::new(),
     }
 }
@@ -160,7 +161,7 @@ fn advance(positions: &mut Positions, blocks: &[Records]) {
         positions
             .entry(records.partition.clone())
             .or_default()
-            .merge(&Position { ranges: Ranges::of(records), file: None });
+            .merge(&Position { ranges: Ranges::of(records), ..Position::default() });
     }
 }
 
@@ -526,7 +527,11 @@ fn a_broker_that_is_restarted_in_the_middle_costs_nothing() {
     kafka.create_topic("restarted", 2);
     kafka.create_topic("restarted-out", 1);
     kafka.produce("restarted", 2, numbers(0..1000));
-    let source = join(&settings(&kafka, "restarted"), &Positions::new(), &following()).unwrap();
+    let settings = config::KafkaSource {
+        properties: BTreeMap::from([("session.timeout.ms".to_owned(), "45000".to_owned())]),
+        ..settings(&kafka, "restarted")
+    };
+    let source = join(&settings, &Positions::new(), &following()).unwrap();
     let mut readers = source.readers(2).unwrap();
     let mut blocks = read_some(&mut readers, 300);
     let mut writer = writer(&kafka, "restarted-out", None);

@@ -66,6 +66,11 @@ impl PluginArg {
     }
 }
 
+/// Whether a folder is one that `plugin build` makes a component of.
+pub(super) fn is_plugin_folder(folder: &Path) -> bool {
+    build::language(folder).is_ok()
+}
+
 fn unreadable(path: &Path, error: std::io::Error) -> Error {
     Error::new(ErrorKind::Config, format!("{} cannot be read", path.display())).caused_by(error)
 }

@@ -86,7 +86,7 @@ pub(super) struct List {
 
 impl List {
     fn run(&self) -> Result<(), Failure> {
-        let StagePlace { client, stage } = self.place.find()?;
+        let StagePlace { client, stage, .. } = self.place.find()?;
         let mut stages = client.stages()?;
         if let Some(stage) = stage {
             // Its answer to a name that there is not names those that there are.
@@ -110,7 +110,7 @@ pub(super) struct History {
 
 impl History {
     fn run(&self) -> Result<(), Failure> {
-        let StagePlace { client, stage } = self.place.find()?;
+        let StagePlace { client, stage, .. } = self.place.find()?;
         let entries = client.history(stage.as_deref())?;
         let last = &entries[entries.len().saturating_sub(self.last)..];
         self.output.write(&last, |out, entries| show::history(out, entries))
@@ -207,7 +207,8 @@ impl Which {
     fn rollback(&self) -> Result<(), Failure> {
         let (client, stage) = self.place.find()?.of_stage()?;
         let back = client.rollback(&stage, self.digest()?)?;
-        self.output.write(&back, |out, back| show::rolled_back(out, &stage, back))
+        let rewind = self.place.rewind_command()?;
+        self.output.write(&back, |out, back| show::rolled_back(out, &stage, back, &rewind))
     }
 
     fn pin(&self) -> Result<(), Failure> {

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use crate::cli::{Failure, parse_override};
+use crate::commit::DataFolder;
 use crate::config;
 use crate::error::{Error, ErrorKind, Result};
 use crate::service::control::Client;
@@ -24,6 +25,8 @@ pub(in crate::cli) struct PlaceArgs {
 pub(in crate::cli) struct StagePlace {
     /// The host's other end.
     pub client: Client,
+    /// Its data folder.
+    pub data: PathBuf,
     /// The stage, when one is named.
     pub stage: Option<String>,
 }
@@ -36,11 +39,34 @@ impl PlaceArgs {
         let environment = |name: &str| std::env::var(name).ok().or_else(|| Some(name.to_owned()));
         let pipeline = config::read(&std::path::absolute(&file)?, &self.overrides, &environment)?;
         let start = format!("millstream run {} --follow", file.display());
-        Ok(StagePlace { client: Client::new(&pipeline.data, start), stage })
+        Ok(StagePlace { client: Client::new(&pipeline.data, start), data: pipeline.data, stage })
     }
 }
 
+impl PlaceArgs {
+    /// The command that takes the host's lake back, up to where it is said from which offsets on.
+    pub fn rewind_command(&self) -> Result<String> {
+        let (file, _) = split(&self.place)?;
+        let set = self.overrides.iter().map(|(key, value)| format!(" --set {}", quoted(&format!("{key}={value}"))));
+        Ok(format!("millstream rewind {}{} --replace", quoted(&file.to_string_lossy()), set.collect::<String>()))
+    }
+}
+
+/// A word of a command line, as a shell takes it.
+pub(super) fn quoted(word: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '/' | '.' | '_' | '=' | '-' | ':' | ',');
+    if !word.is_empty() && word.chars().all(is_plain) {
+        return word.to_owned();
+    }
+    format!("'{}'", word.replace('\'', r"'\''"))
+}
+
 impl StagePlace {
+    /// Whether a host runs on the data folder.
+    pub fn is_running(&self) -> bool {
+        DataFolder::is_held(&self.data)
+    }
+
     /// The stage, which has to be named.
     pub fn of_stage(self) -> Result<(Client, String)> {
         let missing = || {

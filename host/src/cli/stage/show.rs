@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Result, Write};
 use std::path::Path;
 
+use super::place::quoted;
 use crate::cli::columns::write_columns;
 use crate::digest::short;
 use crate::output::Explained;
@@ -26,6 +27,15 @@ fn instant(ms: i64) -> String {
     or_dash(instant.map(|instant| instant.strftime("%Y-%m-%d %H:%M:%S")))
 }
 
+/// A stage's file, marked when it is not what runs.
+fn file(state: &StageState) -> String {
+    match &state.file_digest {
+        Some(found) if *found == state.live.digest => state.file.clone(),
+        Some(found) => format!("{} (another: {})", state.file, short(found)),
+        None => format!("{} (cannot be read)", state.file),
+    }
+}
+
 /// What runs in each stage.
 pub(super) fn stages(out: &mut dyn Write, stages: &[StageState]) -> Result<()> {
     let row = |state: &StageState| {
@@ -37,7 +47,7 @@ pub(super) fn stages(out: &mut dyn Write, stages: &[StageState]) -> Result<()> {
             state.plan.to_string(),
             or_dash(state.pinned.as_deref().map(short)),
             or_dash(waits),
-            state.file.clone(),
+            file(state),
         ]
     };
     let rows: Vec<Vec<String>> = stages.iter().map(row).collect();
@@ -45,6 +55,17 @@ pub(super) fn stages(out: &mut dyn Write, stages: &[StageState]) -> Result<()> {
     for state in stages {
         if let Some(Candidate { version, why, .. }) = &state.candidate {
             writeln!(out, "\nstage {}: {version} waits: {why}", state.stage)?;
+        }
+        let waits = state.candidate.as_ref().map(|candidate| &candidate.version.digest);
+        let idle = state.file_digest.as_ref().filter(|found| **found != state.live.digest && Some(*found) != waits);
+        if let Some(idle) = idle {
+            let StageState { stage, file, .. } = state;
+            let found = short(idle);
+            writeln!(
+                out,
+                "\nstage {stage}: its file is {found}, which does not run: `millstream stage history` says why when it was \
+                 refused; `millstream stage propose PIPELINE.toml/{stage} --plugin {file}` proposes it"
+            )?;
         }
     }
     Ok(())
@@ -62,16 +83,12 @@ pub(super) fn history(out: &mut dyn Write, entries: &[Entry]) -> Result<()> {
             by(entry.by).to_owned(),
             or_dash(entry.plan),
             or_dash(entry.epoch),
-            or_dash(entry.why.as_deref().map(first_line)),
+            or_dash(entry.why.as_deref()),
         ]
     };
     let rows: Vec<Vec<String>> = entries.iter().map(row).collect();
     let head = ["when (UTC)", "stage", "version", "config", "what", "by", "plan", "epoch", "why"];
     write_columns(out, &head, &rows)
-}
-
-fn first_line(text: &str) -> &str {
-    text.lines().next().unwrap_or_default()
 }
 
 fn what(what: What) -> &'static str {
@@ -157,7 +174,7 @@ fn examples(out: &mut dyn Write, examples: &[Example]) -> Result<()> {
 }
 
 /// What a rollback did, and where the rows are that the version before made.
-pub(super) fn rolled_back(out: &mut dyn Write, stage: &str, back: &RolledBack) -> Result<()> {
+pub(super) fn rolled_back(out: &mut dyn Write, stage: &str, back: &RolledBack, rewind: &str) -> Result<()> {
     let RolledBack { from, to, epochs, files } = back;
     writeln!(out, "stage {stage}: {to} takes over at the end of this epoch, in the place of {from}")?;
     let spans = epochs.iter().map(|(first, last)| match last {
@@ -182,7 +199,7 @@ pub(super) fn rolled_back(out: &mut dyn Write, stage: &str, back: &RolledBack) -
         writeln!(out, "  and {} more; --json has them all", files.len() - SHOWN_FILES)?;
     }
     let records = records_of(files);
-    if records.is_empty() { Ok(()) } else { write_records(out, &records) }
+    if records.is_empty() { Ok(()) } else { write_records(out, &records, rewind) }
 }
 
 /// By source and partition the offsets of the records in files, from their footers.
@@ -197,13 +214,22 @@ fn records_of(files: &[String]) -> BTreeMap<(String, String), (i64, i64)> {
     records
 }
 
-fn write_records(out: &mut dyn Write, records: &BTreeMap<(String, String), (i64, i64)>) -> Result<()> {
+fn write_records(out: &mut dyn Write, records: &BTreeMap<(String, String), (i64, i64)>, rewind: &str) -> Result<()> {
     let row = |((source, partition), (first, end)): (&(String, String), &(i64, i64))| {
         vec![source.clone(), partition.clone(), first.to_string(), end.saturating_sub(1).to_string()]
     };
     let rows: Vec<Vec<String>> = records.iter().map(row).collect();
     writeln!(out, "\nthey stay as they are; to replace them, read these records again:")?;
-    write_columns(out, &["source", "partition", "first offset", "last offset"], &rows)
+    write_columns(out, &["source", "partition", "first offset", "last offset"], &rows)?;
+    let point = |((source, partition), (first, _)): (&(String, String), &(i64, i64))| {
+        format!(" --to-offset {}", quoted(&format!("{source}/{partition}={first}")))
+    };
+    let points: String = records.iter().map(point).collect();
+    writeln!(
+        out,
+        "\nthis does it once the host is stopped, and everything read since then is read again with it; without"
+    )?;
+    writeln!(out, "--yes it shows what it would do:\n  {rewind}{points}")
 }
 
 #[cfg(test)]

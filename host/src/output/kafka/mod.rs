@@ -1,13 +1,16 @@
 //! A Kafka topic as an output: each row becomes one JSON object (`json`).
 //!
-//! `flush` returns only when every row written before it was acknowledged by all in-sync replicas. What that promises is
-//! the output's `delivery`:
+//! What is promised is the output's `delivery`:
 //! - *exactly once*: the rows are in the transaction that the epoch's commit ends (`commit::Transactions`), and a reader of
-//!   committed records sees all of them or none;
-//! - *at least once*: an epoch that committed has its rows in the topic. Rows of an epoch that failed afterwards are there
+//!   committed records sees all of them or none. `prepare` waits for nothing: the transaction is not ended before every row
+//!   of the epoch was acknowledged by all in-sync replicas, and meanwhile other outputs close their files, and the record and
+//!   the offsets of groups go their way;
+//! - *at least once*: `prepare` returns when every row of the epoch was acknowledged, so that an epoch that committed has its
+//!   rows in the topic. Rows of an epoch that failed afterwards are there
 //!   too, and come again when the epoch is run again. Within one producer an idempotent one keeps rows from being doubled or
 //!   swapped by its own retries.
 
+mod flush;
 mod json;
 pub(crate) mod producer;
 
@@ -28,12 +31,17 @@ use crate::commit::Transactions;
 use crate::config::{self, Delivery};
 use crate::error::{Error, ErrorKind, Result};
 use crate::schema::Column;
-use crate::source::kafka::client::{Context, away};
+use crate::source::kafka::client::{Context, away, reach};
+pub(crate) use flush::flush;
 use json::{Keys, json_options};
-use producer::{Delivered, Outgoing, producer};
+use producer::{Delivered, Outgoing, Sent, producer};
 
 /// Rows between two looks at what was acknowledged.
 const POLL_ROWS: usize = 1024;
+
+/// The way out for a row that is too large.
+const TOO_LARGE: &str = "raise `message.max.bytes` in `properties` and the topic's max.message.bytes, or let a stage reject such \
+                         rows; nothing of this epoch was committed, the next start reads it again";
 
 /// How long the brokers may take to answer at the start.
 const START_TIMEOUT: Duration = Duration::from_secs(30);
@@ -49,6 +57,7 @@ pub struct KafkaWriter {
     transactions: Option<Arc<Transactions>>,
     delivered: Arc<Delivered>,
     written_rows: u64,
+    prepared_rows: u64,
     most_value_bytes: usize,
 }
 
@@ -81,15 +90,30 @@ impl KafkaWriter {
             Some(transactions) => transactions.producer(),
             None => producer(&owner, &brokers, &settings.properties, None)?,
         };
-        let delivered = Arc::default();
+        let delivered = match &transactions {
+            Some(transactions) => transactions.delivered(),
+            None => Arc::default(),
+        };
         let topic = settings.topic.value.clone();
-        let writer =
-            Self { owner, brokers, topic, key, producer, transactions, delivered, written_rows: 0, most_value_bytes };
+        let (written_rows, prepared_rows) = (0, 0);
+        let writer = Self {
+            owner,
+            brokers,
+            topic,
+            key,
+            producer,
+            transactions,
+            delivered,
+            written_rows,
+            prepared_rows,
+            most_value_bytes,
+        };
         writer.check_topic()?;
         Ok(writer)
     }
 
     fn check_topic(&self) -> Result<()> {
+        reach(self.producer.client(), &self.brokers, START_TIMEOUT, || self.producer.poll(Duration::ZERO))?;
         let deadline = Instant::now() + START_TIMEOUT;
         loop {
             if let Ok(metadata) = self.producer.client().fetch_metadata(Some(&self.topic), Duration::from_secs(5)) {
@@ -118,8 +142,8 @@ impl KafkaWriter {
         self.transactions.as_ref().map_or(Ok(()), |transactions| transactions.begin())
     }
 
-    fn send(&self, key: Option<&[u8]>, value: &[u8]) -> Result<()> {
-        let mut record = Outgoing::with_opaque_to(&self.topic, Arc::clone(&self.delivered)).payload(value);
+    fn send(&self, sent: &Arc<Sent>, key: Option<&[u8]>, value: &[u8]) -> Result<()> {
+        let mut record = Outgoing::with_opaque_to(&self.topic, Arc::clone(sent)).payload(value);
         if let Some(key) = key {
             record = record.key(key);
         }
@@ -130,16 +154,50 @@ impl KafkaWriter {
     fn not_sent(&self, bytes: usize, error: KafkaError) -> Error {
         if error.rdkafka_error_code() == Some(RDKafkaErrorCode::MessageSizeTooLarge) {
             let what = format!("{}: a row of {bytes} bytes is too large for topic {:?}", self.owner, self.topic);
-            return Error::new(ErrorKind::Config, what)
-                .help("raise `message.max.bytes` in `properties` and the topic's max.message.bytes");
+            return Error::new(ErrorKind::Config, what).help(TOO_LARGE);
         }
         Error::new(ErrorKind::Unavailable, format!("{}: a row was not taken for topic {:?}", self.owner, self.topic))
             .caused_by(error)
     }
 
+    /// Returns when every row written so far was acknowledged, or fails.
+    pub fn flush(&mut self, timeout: Duration) -> Result<()> {
+        flush(&self.producer, timeout, || {
+            self.check_failed()?;
+            Ok(self.acknowledged_rows() >= self.written_rows)
+        })?;
+        self.check_failed()?;
+        let missing = self.written_rows.saturating_sub(self.acknowledged_rows());
+        if missing > 0 {
+            let last = self.producer.context().log.last_error().map(|error| format!(" ({error})")).unwrap_or_default();
+            return Err(Error::new(
+                ErrorKind::Unavailable,
+                format!(
+                    "{}: {missing} rows for topic {:?} were not acknowledged by {} within {} s{last}",
+                    self.owner,
+                    self.topic,
+                    self.brokers,
+                    timeout.as_secs()
+                ),
+            )
+            .help("are the brokers up, and are enough replicas in sync (min.insync.replicas)?"));
+        }
+        Ok(())
+    }
+
+    /// How many rows the brokers acknowledged.
+    pub fn acknowledged_rows(&self) -> u64 {
+        self.delivered.acknowledged_rows.load(Ordering::Relaxed)
+    }
+
     fn check_failed(&self) -> Result<()> {
         match self.delivered.failed() {
             None => Ok(()),
+            // The brokers' limit; the producer's own is found when the row is sent.
+            Some(error) if error.rdkafka_error_code() == Some(RDKafkaErrorCode::MessageSizeTooLarge) => {
+                let what = format!("{}: a row is too large for topic {:?} at {}", self.owner, self.topic, self.brokers);
+                Err(Error::new(ErrorKind::Config, what).caused_by(error).help(TOO_LARGE))
+            }
             Some(reason) => Err(Error::new(
                 ErrorKind::Unavailable,
                 format!("{}: topic {:?} at {} did not take a row: {reason}", self.owner, self.topic, self.brokers),
@@ -163,11 +221,12 @@ impl TopicWriter for KafkaWriter {
         let field: FieldRef = Arc::new(Field::new("row", rows.data_type().clone(), false));
         let mut encoder = make_encoder(&field, &rows, &options).map_err(wrong)?;
         let (mut value, mut key) = (Vec::with_capacity(512), Vec::new());
+        let sent = Sent::new(&self.delivered);
         for row in 0..batch.num_rows() {
             value.clear();
             encoder.encode(row, &mut value);
             let key = keys.as_ref().and_then(|keys| keys.text(row, &mut key));
-            self.send(key, &value)?;
+            self.send(&sent, key, &value)?;
             if row % POLL_ROWS == POLL_ROWS - 1 {
                 self.producer.poll(Duration::ZERO);
             }
@@ -179,7 +238,8 @@ impl TopicWriter for KafkaWriter {
 
     fn write_values(&mut self, values: &[String]) -> Result<()> {
         self.begin()?;
-        values.iter().try_for_each(|value| self.send(None, value.as_bytes()))?;
+        let sent = Sent::new(&self.delivered);
+        values.iter().try_for_each(|value| self.send(&sent, None, value.as_bytes()))?;
         self.producer.poll(Duration::ZERO);
         self.written_rows += values.len() as u64;
         self.check_failed()
@@ -189,31 +249,12 @@ impl TopicWriter for KafkaWriter {
         self.most_value_bytes
     }
 
-    fn flush(&mut self, timeout: Duration) -> Result<()> {
-        producer::flush(&self.producer, timeout, || {
-            self.check_failed()?;
-            Ok(self.acknowledged_rows() >= self.written_rows)
-        })?;
-        self.check_failed()?;
-        let missing = self.written_rows.saturating_sub(self.acknowledged_rows());
-        if missing > 0 {
-            let last = self.producer.context().log.last_error().map(|error| format!(" ({error})")).unwrap_or_default();
-            return Err(Error::new(
-                ErrorKind::Unavailable,
-                format!(
-                    "{}: {missing} rows for topic {:?} were not acknowledged by {} within {} s{last}",
-                    self.owner,
-                    self.topic,
-                    self.brokers,
-                    timeout.as_secs()
-                ),
-            )
-            .help("are the brokers up, and are enough replicas in sync (min.insync.replicas)?"));
+    fn prepare(&mut self, timeout: Duration) -> Result<u64> {
+        match &self.transactions {
+            Some(_) => self.delivered.prepared_rows.store(self.written_rows, Ordering::Relaxed),
+            None => self.flush(timeout)?,
         }
-        Ok(())
-    }
-
-    fn acknowledged_rows(&self) -> u64 {
-        self.delivered.acknowledged_rows.load(Ordering::Relaxed)
+        self.check_failed()?;
+        Ok(self.written_rows - std::mem::replace(&mut self.prepared_rows, self.written_rows))
     }
 }

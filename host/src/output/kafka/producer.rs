@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rdkafka::error::KafkaError;
 use rdkafka::message::DeliveryResult;
-use rdkafka::producer::{BaseProducer, BaseRecord, Producer, ProducerContext};
+use rdkafka::producer::{BaseProducer, BaseRecord, ProducerContext};
 use rdkafka::types::RDKafkaErrorCode;
 
 use crate::error::{Error, Result};
@@ -22,16 +22,14 @@ const MESSAGE_OVERHEAD_BYTES: usize = 1024;
 /// How long the producer is served when its queue is full.
 const QUEUE_FULL: Duration = Duration::from_millis(5);
 
-/// How long one look for deliveries takes at most.
-const FLUSH: Duration = Duration::from_millis(5);
-
 const DEFAULTS: &[(&str, &str)] = &[
     ("compression.codec", "lz4"),
     ("linger.ms", "20"),
     ("batch.size", "1000000"),
-    // What is written and not acknowledged: beyond it `write` waits.
+    // What is written and not acknowledged: beyond it `write` waits. A longer queue makes nothing faster: its messages fall out
+    // of the processor's caches, and a commit waits longer until it is empty.
     ("queue.buffering.max.kbytes", "65536"),
-    ("queue.buffering.max.messages", "200000"),
+    ("queue.buffering.max.messages", "50000"),
     ("reconnect.backoff.max.ms", "2000"),
 ];
 
@@ -51,36 +49,65 @@ const FIXED: &[Fixed] = &[
 pub(crate) struct Delivered {
     /// Rows that all in-sync replicas have.
     pub acknowledged_rows: AtomicU64,
-    failed: Mutex<Option<String>>,
+    /// Rows that the commit waits for: those of the epochs that ended.
+    pub prepared_rows: AtomicU64,
+    failed: Mutex<Option<KafkaError>>,
 }
 
 impl Delivered {
+    /// Whether the brokers have all rows that the commit waits for.
+    pub fn is_complete(&self) -> bool {
+        self.acknowledged_rows.load(Ordering::Relaxed) >= self.prepared_rows.load(Ordering::Relaxed)
+    }
+
     /// Why the first row that was not taken was not.
-    pub fn failed(&self) -> Option<String> {
+    pub fn failed(&self) -> Option<KafkaError> {
         self.failed.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// Rows that were sent together: told to their writer when the last one was delivered. While some rows are sent and others
+/// delivered, by other threads, each touches memory of its own: one counter of a writer would wander between processors with
+/// every row.
+#[derive(Default)]
+pub(crate) struct Sent {
+    acknowledged_rows: AtomicU64,
+    writer: Arc<Delivered>,
+}
+
+impl Sent {
+    /// For a writer's next rows.
+    pub fn new(writer: &Arc<Delivered>) -> Arc<Self> {
+        Arc::new(Self { acknowledged_rows: AtomicU64::new(0), writer: Arc::clone(writer) })
+    }
+}
+
+impl Drop for Sent {
+    fn drop(&mut self) {
+        self.writer.acknowledged_rows.fetch_add(*self.acknowledged_rows.get_mut(), Ordering::Relaxed);
     }
 }
 
 /// Counts, for the writer of each row, what became of it.
 impl ProducerContext for Context {
-    type DeliveryOpaque = Arc<Delivered>;
+    type DeliveryOpaque = Arc<Sent>;
 
-    fn delivery(&self, result: &DeliveryResult<'_>, delivered: Arc<Delivered>) {
+    fn delivery(&self, result: &DeliveryResult<'_>, sent: Arc<Sent>) {
         match result {
             Ok(_) => {
-                delivered.acknowledged_rows.fetch_add(1, Ordering::Relaxed);
+                sent.acknowledged_rows.fetch_add(1, Ordering::Relaxed);
                 self.log.answered();
             }
             Err((error, _)) => {
-                let mut failed = delivered.failed.lock().unwrap_or_else(PoisonError::into_inner);
-                failed.get_or_insert_with(|| error.to_string());
+                let mut failed = sent.writer.failed.lock().unwrap_or_else(PoisonError::into_inner);
+                failed.get_or_insert_with(|| error.clone());
             }
         }
     }
 }
 
 /// A record for the producer's queue, whose delivery is counted.
-pub(crate) type Outgoing<'a> = BaseRecord<'a, [u8], [u8], Arc<Delivered>>;
+pub(crate) type Outgoing<'a> = BaseRecord<'a, [u8], [u8], Arc<Sent>>;
 
 /// Hands a record to the producer. While its queue is full it waits, for as long as `goes_on` does not fail.
 pub(crate) fn send(
@@ -100,21 +127,6 @@ pub(crate) fn send(
             Err((error, _)) => return Err(refused(error)),
         }
     }
-}
-
-/// Sends what is queued at once, and waits until `is_done` or the time is over. It looks often: another writer of the
-/// producer may take the answer, and one flush of rust-rdkafka lasts 100 ms or its timeout while anything is under way.
-pub(crate) fn flush(
-    producer: &BaseProducer<Context>,
-    timeout: Duration,
-    is_done: impl Fn() -> Result<bool>,
-) -> Result<()> {
-    let deadline = Instant::now() + timeout;
-    while !is_done()? && Instant::now() < deadline {
-        // It says nothing new when it is not done: other writers of the producer have rows under way too.
-        let _ = producer.flush(FLUSH);
-    }
-    Ok(())
 }
 
 /// Whose transactions a producer makes.

@@ -1,19 +1,42 @@
 //! Cells as JSON, for cases and captures: spelled as `millstream_sdk::testing` spells them, checked as what comes back
 //! from a plugin is.
 
-use arrow::array::ArrayRef;
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions};
+use arrow::datatypes::{Field as ArrowField, Schema};
 use millstream_sdk::{Dictionary, Field, Node, Values, Varlen, testing};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::{lift, lower};
 use crate::error::{Error, ErrorKind, Result};
 use crate::plugin::bindings::columns as wit;
-use crate::schema::Column;
+use crate::schema::{Column, arrow_type};
 
 /// An array of a column's type; a value that is not there is null. The error says what does not fit.
 pub fn from_json(column: &Column, values: &[Option<&Value>]) -> Result<ArrayRef, String> {
     let made = testing::column_of_json(&field(column), values)?;
     lift(wit::ColumnResult { nodes: made.nodes.into_iter().map(lowered).collect() }, column, values.len())
+}
+
+/// Rows of these columns; the error names the row and what is wrong with it.
+pub fn typed(columns: &[Column], rows: &[Map<String, Value>]) -> Result<RecordBatch, (usize, String)> {
+    let mut fields = Vec::with_capacity(columns.len());
+    let mut arrays: Vec<ArrayRef> = Vec::with_capacity(columns.len());
+    for column in columns {
+        let values: Vec<Option<&Value>> = rows.iter().map(|row| row.get(&column.name)).collect();
+        let array = from_json(column, &values).map_err(|wrong| {
+            let alone = |value: &Option<&Value>| from_json(column, &[*value]).err();
+            let guilty = values.iter().enumerate().find_map(|(row, value)| Some((row, alone(value)?)));
+            let (row, wrong) = guilty.unwrap_or((0, wrong));
+            (row, format!("column \"{}\": {}", column.name, wrong.replace("row 0 is ", "it is ")))
+        })?;
+        fields.push(ArrowField::new(&column.name, arrow_type(&column.logical), column.nullable));
+        arrays.push(array);
+    }
+    let options = RecordBatchOptions::new().with_row_count(Some(rows.len()));
+    RecordBatch::try_new_with_options(Arc::new(Schema::new(fields)), arrays, &options)
+        .map_err(|error| (0, error.to_string()))
 }
 
 /// The values of an array of a column's type.

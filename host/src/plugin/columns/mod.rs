@@ -13,7 +13,7 @@ mod lift;
 mod lower;
 mod size;
 
-pub use json::{from_json, to_json};
+pub use json::{from_json, to_json, typed};
 pub(super) use lift::lift;
 pub(super) use lift::{Text, lift_within};
 pub(super) use lower::{Lowered, bitmap, lower};

@@ -19,6 +19,7 @@ use super::super::life::{Candidate, Entry, ProposeOutcome, RolledBack, StageStat
 use super::shapes::{ANSWER_MAX_BYTES, CaptureRequest, PLUGIN_MAX_BYTES, Proposal, Refusal, Which};
 use super::socket::{Address, SOCKET_NAME};
 use crate::error::{Error, ErrorKind, Result};
+use crate::replay;
 
 /// Asks the host that runs on a data folder. A connection a question.
 #[derive(Clone, Debug)]
@@ -80,6 +81,22 @@ impl Client {
     /// Takes a pin away.
     pub fn unpin(&self, stage: &str) -> Result<ProposeOutcome> {
         self.post(&path(stage, "unpin")?, &())
+    }
+
+    /// Lets the host finish its epoch and end.
+    pub fn drain(&self) -> Result<()> {
+        self.post("/v1/drain", &())
+    }
+
+    /// Lets rejects go in again.
+    pub fn replay(&self, request: &replay::Request) -> Result<replay::Asked> {
+        self.post("/v1/rejects/replay", request)
+    }
+
+    /// Whether a host listens.
+    pub fn is_answered(&self) -> bool {
+        Address::of(&self.data, SOCKET_NAME)
+            .is_ok_and(|address| std::os::unix::net::UnixStream::connect(address.path()).is_ok())
     }
 
     /// Rows in front of a stage, as the text of a case.

@@ -39,6 +39,7 @@ pub(super) fn router(pipeline: &str, asking: Sender<Question>) -> Router {
     Router::new()
         .route("/v1/stages", get(list))
         .route("/v1/history", get(history))
+        .route("/v1/drain", post(drain))
         .route("/v1/stages/{stage}/history", get(stage_history))
         .route("/v1/stages/{stage}/diff", get(diff))
         .route("/v1/stages/{stage}/propose", post(propose).layer(DefaultBodyLimit::max(PROPOSAL_MAX_BYTES)))
@@ -47,6 +48,7 @@ pub(super) fn router(pipeline: &str, asking: Sender<Question>) -> Router {
         .route("/v1/stages/{stage}/pin", post(pin))
         .route("/v1/stages/{stage}/unpin", post(unpin))
         .route("/v1/stages/{stage}/capture", post(take))
+        .route("/v1/rejects/replay", post(replay))
         .fallback(nothing_here)
         .method_not_allowed_fallback(nothing_here)
         .layer(DefaultBodyLimit::max(REQUEST_MAX_BYTES))
@@ -123,6 +125,13 @@ async fn list(State(host): State<Host>) -> Answered {
     }
 }
 
+async fn drain(State(host): State<Host>) -> Answered {
+    match host.ask(Ask::Drain, ANSWER_TIMEOUT).await? {
+        Answer::Draining => json(&()),
+        _ => Err(another_answer()),
+    }
+}
+
 async fn history(State(host): State<Host>) -> Answered {
     entries(&host, None).await
 }
@@ -183,6 +192,13 @@ async fn pin(State(host): State<Host>, Path(stage): Path<String>, body: Bytes) -
 
 async fn unpin(State(host): State<Host>, Path(stage): Path<String>) -> Answered {
     outcome(&host, Ask::Unpin { stage }).await
+}
+
+async fn replay(State(host): State<Host>, body: Bytes) -> Answered {
+    match host.ask(Ask::Replay(read(&body)?), ANSWER_TIMEOUT).await? {
+        Answer::Replay(asked) => json(&asked),
+        _ => Err(another_answer()),
+    }
 }
 
 async fn take(State(host): State<Host>, Path(stage): Path<String>, body: Bytes) -> Answered {

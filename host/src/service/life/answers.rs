@@ -11,13 +11,15 @@ use super::changes::{Changes, Waiting};
 use super::{Answer, Ask, By, Captured, Entry, ProposeOutcome, RolledBack, StageState, What};
 use crate::commit::ConfigChange;
 use crate::config::{PluginStage, Stage, StageKind};
+use crate::digest::digest;
 use crate::dimension::Dimension;
 use crate::error::{Error, ErrorKind, Result};
 use crate::service::assembly::lakes;
+use crate::service::coordinator::Request;
 use crate::service::logic::{Version, plugin_stage, plugin_stages};
 
 impl Changes {
-    /// Answers; only a capture takes longer, and waits on a thread of its own.
+    /// Answers; a capture waits for rows, a replay looks through files: each on a thread of its own.
     pub(super) fn answer(&mut self, ask: Ask, reply: Sender<Result<Answer>>) {
         let answer = match ask {
             Ask::Capture { stage, rows, only_rejected, patience } => match self.captured(&stage) {
@@ -36,6 +38,19 @@ impl Changes {
                 }
                 Err(error) => Err(error),
             },
+            Ask::Drain => self.drain(),
+            Ask::Replay(request) => {
+                let assembly = Arc::clone(&self.assembly);
+                let look = move || {
+                    let asked = assembly.replays.ask(&request, assembly.clock.now_ms());
+                    // Whoever asked may have gone.
+                    let _ = reply.send(asked.map(Answer::Replay));
+                };
+                if let Err(error) = std::thread::Builder::new().name("replay".to_owned()).spawn(look) {
+                    tracing::warn!(%error, "a replay cannot be started");
+                }
+                return;
+            }
             Ask::List => Ok(Answer::Stages(self.stages())),
             Ask::History { stage } => {
                 self.known(stage.as_deref()).map(|()| Answer::History(self.assembly.history.entries(stage.as_deref())))
@@ -51,11 +66,20 @@ impl Changes {
         let _ = reply.send(answer);
     }
 
+    fn drain(&self) -> Result<Answer> {
+        let over =
+            |_| Error::new(ErrorKind::Unavailable, "the run went back to its last commit, or ended").help("ask again");
+        self.requests.send(Request::Stop).map_err(over)?;
+        tracing::info!("drained: this epoch is finished, then the host ends");
+        Ok(Answer::Draining)
+    }
+
     fn stages(&self) -> Vec<StageState> {
         let states = plugin_stages(&self.assembly.pipeline).filter_map(|(settings, plugin)| {
             let stage = settings.name.value.clone();
             Some(StageState {
                 file: plugin.file.value.display().to_string(),
+                file_digest: std::fs::read(&plugin.file.value).ok().map(|bytes| digest(&bytes)),
                 live: self.live.version(&stage)?,
                 plan: self.plan.number,
                 pinned: self.assembly.history.pinned(&stage).or_else(|| Some(plugin.sha256.as_ref()?.value.clone())),
@@ -236,7 +260,10 @@ impl Changes {
             .help("take `sha256` out of the stage's `plugin` and restart"));
         }
         self.assembly.history.add(Entry::new(stage, &live, What::Unpinned, By::Person));
-        let message = format!("stage {stage} is not pinned any more; its file is looked at when it changes");
+        let message = format!(
+            "stage {stage} is not pinned any more; its file is looked at when it changes, \
+             and `millstream stage list` says whether it is what runs"
+        );
         Ok(ProposeOutcome { accepted: true, message, shadow: None })
     }
 
@@ -277,6 +304,8 @@ impl Changes {
                 }
             }
         }
+        // A rewind may have taken some away.
+        files.retain(|file| std::path::Path::new(file).exists());
         files.sort();
         files
     }

@@ -3,17 +3,18 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::Instant;
 
 use crossbeam_channel::{Receiver, Sender, after, never};
 
+use super::settle::{SETTLES_AFTER, Settled, Settling};
 use super::shadow::{Contender, shadow};
 use super::{By, Candidate, Entry, Shadow, Watch, What};
 use crate::commit::ConfigChange;
 use crate::config::{Decision, PluginStage, Stage, Swap};
 use crate::digest::digest;
 use crate::dimension::{Dimension, Reload, Snapshot};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result, one_line};
 use crate::plan::{Plan, PlannedStage};
 use crate::plugin::Plugin;
 use crate::service::assembly::Assembly;
@@ -24,19 +25,18 @@ use crate::service::threads::Replacement;
 
 use super::Question;
 
-/// Time between two looks at a table's file that is being changed: it is loaded when two looks show the same.
-const SETTLES_AFTER: Duration = Duration::from_millis(200);
-
 /// What runs, and what may.
 pub struct Changes {
     pub(super) assembly: Arc<Assembly>,
-    requests: Sender<Request>,
+    pub(super) requests: Sender<Request>,
     pub(super) plan: Arc<Plan>,
     pub(super) live: Logic,
     /// By stage what is compiled and does not run.
     pub(super) waiting: BTreeMap<String, Waiting>,
     /// Files of tables that are to be looked at again.
     unsettled: BTreeSet<PathBuf>,
+    /// Files of plugins that may be half-written.
+    settling: Settling,
 }
 
 /// A compiled candidate.
@@ -82,7 +82,15 @@ struct Trial {
 impl Changes {
     /// Starts from the plan and the logic that run.
     pub fn new(assembly: Arc<Assembly>, requests: Sender<Request>, plan: Arc<Plan>, live: Logic) -> Self {
-        Self { assembly, requests, plan, live, waiting: BTreeMap::new(), unsettled: BTreeSet::new() }
+        Self {
+            assembly,
+            requests,
+            plan,
+            live,
+            waiting: BTreeMap::new(),
+            unsettled: BTreeSet::new(),
+            settling: Settling::default(),
+        }
     }
 
     /// Works until `stop` is dropped.
@@ -95,7 +103,8 @@ impl Changes {
             self.look_at_plugins(&files);
         }
         loop {
-            let look_again = if self.unsettled.is_empty() { never() } else { after(SETTLES_AFTER) };
+            let is_settled = self.unsettled.is_empty() && self.settling.is_empty();
+            let look_again = if is_settled { never() } else { after(SETTLES_AFTER) };
             let changed: BTreeSet<PathBuf> = crossbeam_channel::select! {
                 recv(changes) -> path => match path {
                     Ok(path) => std::iter::once(path).chain(changes.try_iter()).collect(),
@@ -146,7 +155,8 @@ impl Changes {
     /// Makes candidates of changed files and tries them.
     fn look_at_plugins(&mut self, changed: &BTreeSet<PathBuf>) {
         let assembly = Arc::clone(&self.assembly);
-        let stages = plugin_stages(&assembly.pipeline).filter(|(_, plugin)| changed.contains(&plugin.file.value));
+        let files: BTreeSet<PathBuf> = changed.iter().chain(self.settling.files()).cloned().collect();
+        let stages = plugin_stages(&assembly.pipeline).filter(|(_, plugin)| files.contains(&plugin.file.value));
         let fresh = stages.filter(|(stage, plugin)| self.look_at(stage, plugin)).count();
         if fresh > 0 {
             self.try_all();
@@ -157,41 +167,51 @@ impl Changes {
     fn look_at(&mut self, stage: &Stage, plugin: &PluginStage) -> bool {
         let name = stage.name.value.as_str();
         let path = &plugin.file.value;
-        let Ok(bytes) = std::fs::read(path) else { return false };
-        let found = digest(&bytes);
-        if self.live.plugins.get(name).is_some_and(|live| live.digest() == found) {
-            self.waiting.remove(name);
+        let Ok(bytes) = std::fs::read(path) else {
+            if self.settling.look(name, path, Instant::now()) == Settled::Yes {
+                tracing::warn!(stage = name, file = %path.display(), "the plugin's file is gone; the stage goes on as it is");
+            }
             return false;
+        };
+        let found = digest(&bytes);
+        let runs = self.live.plugins.get(name).is_some_and(|live| live.digest() == found);
+        if runs {
+            self.waiting.remove(name);
         }
-        if self.waiting.get(name).is_some_and(|waiting| waiting.plugin.digest() == found) {
+        if runs || self.waiting.get(name).is_some_and(|waiting| waiting.plugin.digest() == found) {
+            self.settling.is_good(name);
             return false;
         }
         let config = self.live.configs.get(name).cloned();
         let version = Version::new(found, config.as_ref());
         let history = &self.assembly.history;
-        let refused = |why: String| {
-            tracing::warn!(stage = name, file = %path.display(), "swap: refused, the stage goes on as it is: {why}");
-            history.add(Entry::new(name, &version, What::Refused, By::File).why(why));
+        let refused = |settling: &mut Settling, what: &str, why: String| {
+            if settling.look(name, path, Instant::now()) == Settled::Yes {
+                tracing::warn!(stage = name, file = %path.display(), "swap: {what}; the stage goes on as it is: {why}");
+                history.add(Entry::new(name, &version, What::Refused, By::File).why(why));
+            }
+            false
         };
         if let Some(pinned) = history.pinned(name).filter(|pinned| *pinned != version.digest) {
-            refused(format!("the stage is pinned to {pinned}; `millstream stage unpin` lets others run"));
-            return false;
+            let why = format!("the stage is pinned to {pinned}; `millstream stage unpin` lets others run");
+            return refused(&mut self.settling, "refused", why);
         }
         if history.is_bad(name, &version) {
-            refused("this version did not pass before, or was rolled back (`millstream stage history` says which); `millstream stage propose` takes it all the same".to_owned());
-            return false;
+            let why = "this version did not pass before, or was rolled back (`millstream stage history` says which); \
+                       `millstream stage propose` takes it all the same";
+            return refused(&mut self.settling, "refused", why.to_owned());
         }
         match self.assembly.load(stage, &bytes) {
             Ok(plugin) => {
+                self.settling.is_good(name);
                 let by = By::File;
                 let waiting = Waiting { plugin, config, by, why: String::new(), shadow: None, wanted: false };
                 self.waiting.insert(name.to_owned(), waiting);
                 true
             }
             Err(error) => {
-                tracing::warn!(stage = name, file = %path.display(), %error, "swap: the file is no plugin that can run; the stage goes on as it is");
-                history.add(Entry::new(name, &version, What::Refused, By::File).why(error.to_string()));
-                false
+                let what = "the file is no plugin that can run";
+                refused(&mut self.settling, what, one_line(&error.to_string()))
             }
         }
     }
@@ -252,7 +272,7 @@ impl Changes {
                 None => drop(logic.configs.remove(stage)),
             }
         }
-        let plan = self.assembly.plan(&logic, self.plan.number + 1).map_err(|problems| problems.render(false))?;
+        let plan = self.assembly.plan(&logic, self.plan.number + 1).map_err(|problems| problems.line())?;
         self.plan.compatible(&plan).map_err(|misfits| misfits.join("; "))?;
         let mut shadows = BTreeMap::new();
         for stage in stages {
@@ -262,7 +282,7 @@ impl Changes {
                 Err(error) if error.kind() == ErrorKind::Input => {
                     tracing::info!(stage, "swap: not tried beside the stream: {error}");
                 }
-                Err(error) => return Err(format!("beside the stream it failed: {error}")),
+                Err(error) => return Err(one_line(&format!("beside the stream it failed: {error}"))),
             }
         }
         let changes = stages.iter().filter_map(|stage| {
@@ -298,7 +318,7 @@ impl Changes {
         }
         match self.put_in_place(trial) {
             Ok(()) => Tried::Accepted,
-            Err(error) => Tried::Misfit(error.to_string()),
+            Err(error) => Tried::Misfit(one_line(&error.to_string())),
         }
     }
 

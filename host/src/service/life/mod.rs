@@ -6,7 +6,7 @@
 //!
 //! | step | where | outcome |
 //! |---|---|---|
-//! | a file changed, or somebody asks | `watch`, `Ask` | the candidate's bytes are read and compiled, beside the stream |
+//! | a file changed, or somebody asks | `watch`, `settle`, `Ask` | the candidate's bytes are read and compiled, beside the stream |
 //! | does it fit? | `Plan::compatible` | refused with the reason; tried again together with later ones |
 //! | what would it do? | `shadow` | both versions on the batches that were just seen, compared row by row |
 //! | may it? | `Swap` of the stage | held until a person accepts it, or accepted |
@@ -18,6 +18,7 @@
 mod answers;
 mod changes;
 mod history;
+mod settle;
 mod shadow;
 mod watch;
 
@@ -34,6 +35,7 @@ use crate::dimension::Snapshot;
 use crate::error::Result;
 use crate::pipeline::Sample;
 use crate::plan::PlannedStage;
+use crate::replay::{Asked, Request};
 
 /// Who wanted something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -95,6 +97,10 @@ pub enum Ask {
         /// The stage.
         stage: String,
     },
+    /// Finish the epoch and end.
+    Drain,
+    /// Replay rejects.
+    Replay(Request),
     /// Take rows in front of a stage.
     Capture {
         /// The stage.
@@ -129,6 +135,10 @@ pub enum Answer {
     Diff(Box<Candidate>),
     /// To `Rollback`.
     Rollback(RolledBack),
+    /// To `Drain`: it will.
+    Draining,
+    /// To `Replay`.
+    Replay(Asked),
     /// To `Capture`.
     Rows(Captured),
 }
@@ -140,6 +150,8 @@ pub struct StageState {
     pub stage: String,
     /// The file that the pipeline file names.
     pub file: String,
+    /// The digest of that file as it is now; none when it cannot be read.
+    pub file_digest: Option<String>,
     /// What runs.
     pub live: Version,
     /// The number of the plan that runs.

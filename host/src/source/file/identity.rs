@@ -14,7 +14,7 @@ use crate::source::FileIdentity;
 const HEAD_BYTES: u64 = 64 << 10;
 
 /// Looks at a file: its length and the digest of its head as they are now.
-pub(super) fn look(path: &Path, file: &mut File) -> Result<FileIdentity> {
+pub(crate) fn look(path: &Path, file: &mut File) -> Result<FileIdentity> {
     let length_bytes = file.metadata().map_err(|error| cannot_read(path, error))?.len();
     let head_bytes = length_bytes.min(HEAD_BYTES);
     let head_sha256 = head_digest(file, head_bytes).map_err(|error| cannot_read(path, error))?;
@@ -22,7 +22,7 @@ pub(super) fn look(path: &Path, file: &mut File) -> Result<FileIdentity> {
 }
 
 /// Checks that a file is still the one that `known` describes (it may have grown); returns how it is now.
-pub(super) fn check(path: &Path, file: &mut File, known: &FileIdentity) -> Result<FileIdentity> {
+pub(crate) fn check(path: &Path, file: &mut File, known: &FileIdentity) -> Result<FileIdentity> {
     let now = look(path, file)?;
     if now.length_bytes < known.length_bytes {
         return Err(replaced(

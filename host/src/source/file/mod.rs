@@ -31,6 +31,8 @@ mod tests;
 mod text;
 mod work;
 
+pub(crate) use identity::{check as check_identity, look as look_at};
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -54,6 +56,44 @@ pub struct FileSource {
     settings: config::FileSource,
     committed: BTreeMap<Arc<str>, Position>,
     columns: Option<Arc<[String]>>,
+}
+
+/// A path or glob that finds nothing now.
+#[derive(Debug, PartialEq, Eq)]
+pub struct FindsNothing {
+    /// What is wrong with it.
+    pub message: String,
+    /// The way out.
+    pub help: String,
+    /// A glob: a source that follows waits for files.
+    pub may_wait: bool,
+}
+
+/// What a source's paths find nothing for, each with its index; nothing is opened.
+///
+/// # Errors
+/// `Config` for what is no glob.
+pub fn finds_nothing(settings: &config::FileSource) -> Result<Vec<(usize, FindsNothing)>> {
+    let mut nothing = Vec::new();
+    for (index, path) in settings.paths.iter().enumerate() {
+        if named_by(&path.value)?.is_empty() {
+            nothing.push((index, FindsNothing::of(&path.value)));
+        }
+    }
+    Ok(nothing)
+}
+
+impl FindsNothing {
+    fn of(pattern: &str) -> Self {
+        let may_wait = is_glob(pattern);
+        if Path::new(pattern).is_dir() {
+            let help = format!("name its files with a glob, such as {pattern}/*.jsonl");
+            return Self { message: format!("{pattern} is a folder"), help, may_wait: false };
+        }
+        let what = if may_wait { "no file matches" } else { "there is no file" };
+        let help = "check the path; a relative one starts at the pipeline file's folder".to_owned();
+        Self { message: format!("{what} {pattern}"), help, may_wait }
+    }
 }
 
 impl FileSource {
@@ -148,43 +188,30 @@ impl FileSource {
     fn find(&self, at_start: bool) -> Result<BTreeMap<Arc<str>, PathBuf>> {
         let mut found = BTreeMap::new();
         for pattern in &self.settings.paths {
-            let before = found.len();
-            let literal = Path::new(&pattern.value);
-            if literal.is_file() {
-                insert(&mut found, literal.to_owned())?;
-                continue;
-            }
-            let is_glob = pattern.value.contains(['*', '?', '[']);
-            if is_glob {
-                expand(&pattern.value, &mut found)?;
-            }
-            let may_be_empty = is_glob && (self.work.follow || !self.committed.is_empty());
-            if at_start && found.len() == before {
+            let mut named = named_by(&pattern.value)?;
+            let may_be_empty = is_glob(&pattern.value) && (self.work.follow || !self.committed.is_empty());
+            if at_start && named.is_empty() {
                 if !may_be_empty {
-                    return Err(self.nothing_there(&pattern.value, is_glob));
+                    return Err(self.nothing_there(&pattern.value));
                 }
                 tracing::info!(source = %self.work.source, pattern = %pattern.value, "no file matches yet");
             }
+            found.append(&mut named);
         }
         Ok(found)
     }
 
-    fn nothing_there(&self, pattern: &str, is_glob: bool) -> Error {
+    fn nothing_there(&self, pattern: &str) -> Error {
         let name = &self.work.source;
-        if !is_glob && self.committed.contains_key(pattern) {
+        if self.committed.contains_key(pattern) {
             return Error::new(
                 ErrorKind::Input,
                 format!("source {name:?}: file {pattern} was read before and is gone"),
             )
             .help("put it back, or take it out of the pipeline file");
         }
-        if Path::new(pattern).is_dir() {
-            return Error::new(ErrorKind::Config, format!("source {name:?}: {pattern} is a folder"))
-                .help(format!("name its files with a glob, such as {pattern}/*.jsonl"));
-        }
-        let what = if is_glob { "no file matches" } else { "there is no file" };
-        Error::new(ErrorKind::Config, format!("source {name:?}: {what} {pattern}"))
-            .help("check the path; a relative one starts at the pipeline file's folder")
+        let FindsNothing { message, help, .. } = FindsNothing::of(pattern);
+        Error::new(ErrorKind::Config, format!("source {name:?}: {message}")).help(help)
     }
 
     /// What became of files that were read before and are not there any more.
@@ -210,6 +237,22 @@ impl FileSource {
         }
         Ok(())
     }
+}
+
+fn is_glob(pattern: &str) -> bool {
+    pattern.contains(['*', '?', '['])
+}
+
+/// The files that a path or a glob names, by key.
+fn named_by(pattern: &str) -> Result<BTreeMap<Arc<str>, PathBuf>> {
+    let mut found = BTreeMap::new();
+    let literal = Path::new(pattern);
+    if literal.is_file() {
+        insert(&mut found, literal.to_owned())?;
+    } else if is_glob(pattern) {
+        expand(pattern, &mut found)?;
+    }
+    Ok(found)
 }
 
 fn expand(pattern: &str, found: &mut BTreeMap<Arc<str>, PathBuf>) -> Result<()> {

@@ -41,7 +41,7 @@ fn drain(reader: &mut dyn Reader, bounds: &BatchSettings) -> Result<Vec<Records>
 
 fn values(blocks: &[Records]) -> Vec<String> {
     let value = |records: &Records, record| match &records.payload {
-        Payload::Bytes(_) => String::from_utf8(records.value(record).unwrap().to_vec()).unwrap(),
+        Payload::Bytes(_) | Payload::Replayed(_) => String::from_utf8(records.value(record).unwrap().to_vec()).unwrap(),
         Payload::Columns(columns) => {
             let id = columns.column(0).as_primitive::<Int64Type>().value(record);
             assert_eq!(columns.column(1).as_string::<i32>().value(record), format!("row {id}"));
@@ -55,7 +55,7 @@ fn values(blocks: &[Records]) -> Vec<String> {
 fn commit(source: &FileSource, committed: &Positions, blocks: &[Records]) -> Positions {
     let mut positions = committed.clone();
     for records in blocks {
-        let read = Position { ranges: Ranges::of(records), file: source.identity(&records.partition) };
+        let read = Position { ranges: Ranges::of(records), file: source.identity(&records.partition), topic_id: None };
         positions.entry(records.partition.clone()).or_default().merge(&read);
     }
     positions

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use rdkafka::ClientContext;
+use rdkafka::client::Client;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::consumer::{BaseConsumer, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -84,6 +85,28 @@ pub(crate) fn away(owner: &str, brokers: &str, waited: Duration, log: &ClientLog
     .help("are the brokers up, is the address right, do they want TLS or SASL (`properties_file`)?")
 }
 
+/// Waits until a broker answers. One that does not want us says so soon: a wrong password is not waited out.
+pub(crate) fn reach(client: &Client<Context>, brokers: &str, timeout: Duration, serve: impl Fn()) -> Result<()> {
+    let log = &client.context().log;
+    let deadline = Instant::now() + timeout;
+    // The id is in the first answer that a client gets; asked for later, it is at hand.
+    while client.fetch_cluster_id(ANSWER).is_none() {
+        serve();
+        log.check_refused(brokers)?;
+        if Instant::now() >= deadline {
+            return Err(away(log.owner(), brokers, timeout, log));
+        }
+    }
+    log.answered();
+    Ok(())
+}
+
+/// How long one look for an answer takes.
+const ANSWER: Duration = Duration::from_millis(500);
+
+/// Brokers that refuse us for so long do not only start just now.
+const REFUSED: Duration = Duration::from_secs(3);
+
 /// How often a client's warnings reach the log; what comes between is logged at debug level.
 const WARN_EVERY: Duration = Duration::from_secs(10);
 
@@ -93,6 +116,9 @@ pub(crate) struct ClientLog {
     last_error: Mutex<Option<String>>,
     last_warning: Mutex<Option<Instant>>,
     away: AtomicBool,
+    /// Since when a broker refuses to know us, and why.
+    refused: Mutex<Option<(Instant, String)>>,
+    is_refused: AtomicBool,
 }
 
 impl ClientLog {
@@ -103,6 +129,8 @@ impl ClientLog {
             last_error: Mutex::default(),
             last_warning: Mutex::default(),
             away: AtomicBool::new(false),
+            refused: Mutex::default(),
+            is_refused: AtomicBool::new(false),
         }
     }
 
@@ -116,8 +144,22 @@ impl ClientLog {
         self.last_error.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// Fails when brokers refuse us for what we say of ourselves, or we them, for some time now.
+    pub fn check_refused(&self, brokers: &str) -> Result<()> {
+        let refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some((_, reason)) = refused.as_ref().filter(|(since, _)| since.elapsed() >= REFUSED) else { return Ok(()) };
+        let what = format!("{}: no connection to the Kafka brokers {brokers}: {reason}", self.owner);
+        Err(Error::new(ErrorKind::Config, what).help(
+            "mend `properties_file`: sasl.username, sasl.password and sasl.mechanism for who we are, ssl.ca.location for the \
+             authority that signed the brokers' certificates",
+        ))
+    }
+
     /// Notes that a broker answered.
     pub fn answered(&self) {
+        if self.is_refused.load(Ordering::Relaxed) && self.is_refused.swap(false, Ordering::Relaxed) {
+            *self.refused.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        }
         if self.away.load(Ordering::Relaxed) && self.away.swap(false, Ordering::Relaxed) {
             tracing::info!(owner = %self.owner, "the Kafka brokers answer again");
         }
@@ -140,6 +182,13 @@ impl ClientLog {
         if reason.starts_with(NOTHING_COMMITTED) {
             tracing::debug!(owner = %self.owner, reason, "Kafka client");
             return;
+        }
+        if let Some(RDKafkaErrorCode::Authentication | RDKafkaErrorCode::SSL) = error.rdkafka_error_code() {
+            self.refused
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .get_or_insert_with(|| (Instant::now(), reason.to_owned()));
+            self.is_refused.store(true, Ordering::Relaxed);
         }
         *self.last_error.lock().unwrap_or_else(PoisonError::into_inner) = Some(reason.to_owned());
         let all_down = error.rdkafka_error_code() == Some(RDKafkaErrorCode::AllBrokersDown);

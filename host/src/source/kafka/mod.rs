@@ -10,7 +10,10 @@
 //! - offsets go up within a partition and librdkafka never hands one out twice (a block drops what lies before its
 //!   partition's position all the same);
 //! - nobody else reads what the group has dealt out to this host: see `member`;
-//! - an offset that is not in the topic any more is an error, never a silent jump (`auto.offset.reset=error`).
+//! - an offset that is not in the topic any more is never a silent jump (`auto.offset.reset=error`): it is an error, or, if
+//!   the pipeline file says so (`lost = "skip"`), a gap that is counted and said;
+//! - offsets count only for the topic that they were read of: one that was made again under the same name has another id
+//!   (`identity`), and is refused.
 //!
 //! What becomes of what:
 //! - *Brokers away at the start*: waited for as long as `JoinOptions::timeout`, then an error of kind `Unavailable`; a host
@@ -18,15 +21,22 @@
 //! - *Aborted transactions and markers* leave gaps between offsets; see `Position::merge`. A run until caught up ends at
 //!   the last stable offset of its start.
 //! - *New partitions* are dealt out by the group like others, and read from their first record on, whatever `start` says.
+//!   They are noticed within `topic.metadata.refresh.interval.ms`, 30 s.
+//! - *Records that go while the run is under way*, with `lost = "skip"`: the epoch ends, what was read is committed, and the
+//!   run begins again behind the gap.
+//! - *A topic that is made again while the run is under way* is looked for every `LOOK_EVERY`.
 //! - *`start = "latest"`* is made fast at the first join by committing the offsets it stands for.
 
 pub(crate) mod client;
+mod identity;
 mod member;
+mod outside;
 mod queue;
 mod reader;
 mod topic;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -44,7 +54,7 @@ use client::{Context, Fixed};
 pub use member::Member;
 use member::Share;
 pub use reader::{KafkaReader, Wanted};
-use topic::{Known, Start, Topic};
+use topic::{Gap, Known, Start, Topic};
 
 /// The host's places in its sources' groups: they outlive a run, so that a run that begins again need not join again.
 pub struct Members {
@@ -130,7 +140,36 @@ pub struct KafkaSource {
     reads: Reads,
     /// The place in the group, and what it was given.
     held: Option<(Arc<Member>, Share)>,
+    /// Of the topic; none when its brokers give none.
+    id: Option<String>,
+    looked: Mutex<Instant>,
+    behind: Behind,
+    gaps: Mutex<Vec<Gap>>,
 }
+
+/// How a reader says that the records it would go on with are gone, where a gap is allowed.
+#[derive(Clone)]
+struct Behind {
+    is_lost: Arc<AtomicBool>,
+    moved: Sender<()>,
+}
+
+impl Behind {
+    fn say(&self) {
+        self.is_lost.store(true, Ordering::Relaxed);
+        // One that waits there already says the same.
+        let _ = self.moved.try_send(());
+    }
+}
+
+/// How long the question for the topic's id may take at the start; brokers that were just asked for metadata answer at once.
+const ASK: Duration = Duration::from_secs(10);
+
+/// How often a running host asks whether the topic is still the same.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
+
+/// How long such a question may take.
+const LOOK: Duration = Duration::from_secs(2);
 
 /// Defaults that a pipeline file may change. Small queues and a short backoff are what makes librdkafka fast.
 const DEFAULTS: &[(&str, &str)] = &[
@@ -138,6 +177,7 @@ const DEFAULTS: &[(&str, &str)] = &[
     ("fetch.message.max.bytes", "1048576"),
     ("reconnect.backoff.max.ms", "2000"),
     ("session.timeout.ms", "10000"),
+    ("topic.metadata.refresh.interval.ms", "30000"),
 ];
 
 /// The most that a reader's client holds of records that were fetched and not yet read.
@@ -182,6 +222,8 @@ impl KafkaSource {
         let config = client::configure(&owner, &settings.brokers.value, &settings.properties, DEFAULTS, FIXED)?;
         let client = client::reader(&config, &owner)?;
         let name: Arc<str> = name.into();
+        let serve = || drop(client.poll(Duration::from_millis(1)));
+        client::reach(client.client(), &settings.brokers.value, options.timeout, serve)?;
         let topic = Topic { source: &name, settings, client: &client, timeout: options.timeout };
         let partitions = topic.partitions()?;
         let mut source = Self {
@@ -196,8 +238,13 @@ impl KafkaSource {
             client,
             reads: options.reads,
             held: None,
+            id: None,
+            looked: Mutex::new(Instant::now()),
+            behind: Behind { is_lost: Arc::default(), moved: options.members.moved.clone() },
+            gaps: Mutex::default(),
             name,
         };
+        source.id = identity::topic_id(&source.client, &source.topic, options.timeout.min(ASK));
         match options.reads {
             Reads::Looking => {}
             Reads::Alone | Reads::Sharing(_) => source.held = Some(source.hold(options, &owner, &partitions)?),
@@ -209,6 +256,11 @@ impl KafkaSource {
     /// Its name in the pipeline.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Its brokers, as the pipeline file has them.
+    pub fn brokers(&self) -> &str {
+        &self.settings.brokers.value
     }
 
     /// The group.
@@ -234,8 +286,9 @@ impl KafkaSource {
             }
         };
         let share = member.hold(self.timeout)?;
+        // Partitions that were added meanwhile may not be dealt out yet: what counts is whether somebody else has some.
         let has_all = partitions.iter().all(|partition| share.partitions.contains(partition));
-        if self.reads == Reads::Alone && !has_all {
+        if self.reads == Reads::Alone && !has_all && self.group_hosts()?.iter().any(|other| other != options.host) {
             member.leave(|| self.is_gone(options.host));
             members.remove(&*self.name);
             return Err(self.second_member());
@@ -304,7 +357,14 @@ impl KafkaSource {
     /// commit records say (of which only this source's positions count), those of all hosts for a shared source, else the
     /// own one.
     pub fn start_at(&self, committed: &Positions) -> Result<()> {
-        let committed: BTreeMap<i32, i64> = self.offsets(committed).collect();
+        let committed: BTreeMap<i32, i64> = match self.check_same(committed) {
+            Ok(()) => self.offsets(committed).collect(),
+            Err(error) if self.reads == Reads::Sharing(Some(From::Group)) => {
+                tracing::warn!("{error}: read from the group's offsets on, as `--from group` says");
+                BTreeMap::new()
+            }
+            Err(error) => return Err(error),
+        };
         let (partitions, group) = match &self.held {
             Some((member, share)) => {
                 let group = topic::known_offsets(&member.committed(&share.partitions, self.timeout)?);
@@ -314,9 +374,77 @@ impl KafkaSource {
         };
         let topic = Topic { source: &self.name, settings: &self.settings, client: &self.client, timeout: self.timeout };
         let known = Known { committed, group, reads: self.reads };
-        let starts = topic.starts(&partitions, &known, self.until_caught_up)?;
+        let (starts, gaps) = topic.starts(&partitions, &known, self.until_caught_up)?;
+        for Gap { partition, from, to } in &gaps {
+            tracing::warn!(
+                source = &*self.name,
+                topic = &*self.topic,
+                partition,
+                from,
+                to,
+                lost = to - from,
+                "offsets that were not read are gone from the topic: the run goes on behind the gap (`lost = \"skip\"`)"
+            );
+        }
+        *self.gaps.lock().unwrap_or_else(PoisonError::into_inner) = gaps;
         *self.starts.lock().unwrap_or_else(PoisonError::into_inner) = starts;
         self.fix_latest()
+    }
+
+    /// Refuses positions of another topic than this one.
+    fn check_same(&self, committed: &Positions) -> Result<()> {
+        let Some(id) = &self.id else { return Ok(()) };
+        let own = committed.iter().filter(|(partition, _)| partition.source == self.name);
+        match own.filter_map(|(_, position)| position.topic_id.as_ref()).find(|before| *before != id) {
+            Some(before) => Err(self.made_again(before, id)),
+            None => Ok(()),
+        }
+    }
+
+    fn made_again(&self, before: &str, id: &str) -> Error {
+        let (topic, brokers) = (&self.topic, &self.settings.brokers.value);
+        let what = format!(
+            "source {:?}: topic {topic:?} at {brokers} was deleted and made again: its id was {before}, and is {id} now",
+            self.name
+        );
+        let mut help =
+            "offsets of the topic before mean nothing in this one. To read it from its start into the same lake, \
+                        give the source another name and another group"
+                .to_owned();
+        if matches!(self.reads, Reads::Sharing(_)) {
+            help.push_str(
+                "; to read it from the group's offsets on, or where it has none from `start`, `run --from group`",
+            );
+        }
+        Error::new(ErrorKind::Input, what).help(help)
+    }
+
+    /// Fails when the topic was made again since the run began. Asks now and then; brokers that do not answer are no reason.
+    fn check_topic(&self) -> Result<()> {
+        let Some(id) = &self.id else { return Ok(()) };
+        let mut looked = self.looked.lock().unwrap_or_else(PoisonError::into_inner);
+        if looked.elapsed() < LOOK_EVERY {
+            return Ok(());
+        }
+        // Takes what the client has to say, which nobody else does during a run.
+        drop(self.client.poll(Duration::ZERO));
+        let found = identity::topic_id(&self.client, &self.topic, LOOK);
+        *looked = Instant::now();
+        match found {
+            Some(now) if now != *id => Err(self.made_again(id, &now)),
+            _ => Ok(()),
+        }
+    }
+
+    /// The topic's id, if its brokers give one.
+    pub fn topic_id(&self) -> Option<&str> {
+        self.id.as_deref()
+    }
+
+    /// By partition, from which offset to which one records were gone before they were read.
+    pub fn gaps(&self) -> Vec<(i32, i64, i64)> {
+        let gaps = self.gaps.lock().unwrap_or_else(PoisonError::into_inner);
+        gaps.iter().map(|gap| (gap.partition, gap.from, gap.to)).collect()
     }
 
     /// Makes `latest` mean the end at the first start, also for a run that stops before it read anything.
@@ -356,12 +484,15 @@ impl KafkaSource {
             set_default(&mut config, "queued.min.messages", (QUEUED_MESSAGES / share.len()).max(1000));
             client = Some(client::reader(&config, &format!("source {:?}", self.name))?);
         }
-        KafkaReader::start(&self.name, &self.topic, client, share, self.wanted, self.until_caught_up)
+        let behind = (self.settings.lost == config::Lost::Skip).then(|| self.behind.clone());
+        KafkaReader::start(&self.name, &self.topic, client, share, self.wanted, self.until_caught_up, behind)
     }
 
-    /// Whether partitions came or are wanted back since this run began: it should end its epoch and begin again.
+    /// Whether partitions came or are wanted back since this run began, or records are gone that would be read next: it
+    /// should end its epoch and begin again.
     pub fn is_moved(&self) -> bool {
-        self.held.as_ref().is_some_and(|(member, share)| member.is_moved(share))
+        let is_lost = self.behind.is_lost.load(Ordering::Relaxed);
+        is_lost || self.held.as_ref().is_some_and(|(member, share)| member.is_moved(share))
     }
 
     /// Whether partitions of this run were taken without asking.
@@ -369,9 +500,10 @@ impl KafkaSource {
         self.held.as_ref().is_some_and(|(member, share)| member.is_lost(share))
     }
 
-    /// Fails when the group refuses this host, or took partitions of this run without asking. To be called every epoch,
-    /// before its commit.
+    /// Fails when the group refuses this host, or took partitions of this run without asking, or the topic was made again.
+    /// To be called every epoch, before its commit.
     pub fn check_membership(&self) -> Result<()> {
+        self.check_topic()?;
         self.held.as_ref().map_or(Ok(()), |(member, share)| member.check(share))
     }
 
@@ -419,6 +551,18 @@ fn host_of(member: &str) -> &str {
 }
 
 const UUID_AND_DASH: usize = 37;
+
+/// Reads partition 0 of a topic, keys too, from one offset to another.
+pub(crate) fn part_of(
+    owner: &str,
+    topic: &str,
+    client: BaseConsumer<Context>,
+    (from, end): (i64, i64),
+) -> Result<KafkaReader> {
+    let start = Start { partition: 0, offset: from, end: Some(end), is_new: false };
+    let wanted = Wanted { keys: true, headers: false };
+    KafkaReader::start(&owner.into(), &topic.into(), Some(client), &[start], wanted, true, None)
+}
 
 fn set_default(config: &mut ClientConfig, name: &str, value: usize) {
     if config.get(name).is_none() {

@@ -13,6 +13,7 @@ use crate::record::{Headers, Partition, Payload, Records};
 use crate::source::block::ByteColumn;
 use crate::source::{Read, Reader};
 
+use super::Behind;
 use super::client::Context;
 use super::queue::{Message, PartitionQueue, Waker};
 use super::topic::Start;
@@ -54,6 +55,8 @@ pub struct KafkaReader {
     parts: Vec<Part>,
     turn: usize,
     ends: bool,
+    /// Who is told of records that are gone; none where that is an error.
+    behind: Option<Behind>,
     waker: Arc<Waker>,
     /// None when the worker has no partition.
     client: Option<Arc<BaseConsumer<Context>>>,
@@ -68,6 +71,7 @@ impl KafkaReader {
         starts: &[Start],
         wanted: Wanted,
         ends: bool,
+        behind: Option<Behind>,
     ) -> Result<Self> {
         let waker = Arc::<Waker>::default();
         let client = client.map(Arc::new);
@@ -89,7 +93,7 @@ impl KafkaReader {
                 last_bytes: 0,
             });
         }
-        Ok(Self { topic: topic.clone(), wanted, parts, turn: 0, ends, waker, client })
+        Ok(Self { topic: topic.clone(), wanted, parts, turn: 0, ends, behind, waker, client })
     }
 
     /// Log lines and errors of the client. Messages never come this way.
@@ -107,7 +111,7 @@ impl KafkaReader {
             if part.is_done() {
                 continue;
             }
-            if let Some(records) = fill(part, bounds, self.wanted, &self.topic)? {
+            if let Some(records) = fill(part, bounds, self.wanted, &self.topic, self.behind.as_ref())? {
                 if let Some(client) = &self.client {
                     client.context().log.answered();
                 }
@@ -176,7 +180,13 @@ impl Block {
 }
 
 /// The next block of a partition from what has arrived; none when nothing has.
-fn fill(part: &mut Part, bounds: &BatchSettings, wanted: Wanted, topic: &str) -> Result<Option<Records>> {
+fn fill(
+    part: &mut Part,
+    bounds: &BatchSettings,
+    wanted: Wanted,
+    topic: &str,
+    behind: Option<&Behind>,
+) -> Result<Option<Records>> {
     let rows = bounds.rows.max(1);
     if part.queue.peek().is_none() && !part.queue.refill(rows) {
         return Ok(None);
@@ -194,7 +204,7 @@ fn fill(part: &mut Part, bounds: &BatchSettings, wanted: Wanted, topic: &str) ->
                 break;
             }
             let text = message.value().map(|text| String::from_utf8_lossy(text).into_owned()).unwrap_or_default();
-            take_event(part, code, &text, topic)?;
+            take_event(part, code, &text, topic, behind)?;
             continue;
         }
         let offset = message.offset();
@@ -238,12 +248,18 @@ fn records(part: &Part, block: Block) -> Records {
 }
 
 /// An event at the head of the partition's queue: its end, or an error.
-fn take_event(part: &mut Part, code: RDKafkaErrorCode, text: &str, topic: &str) -> Result<()> {
+fn take_event(part: &mut Part, code: RDKafkaErrorCode, text: &str, topic: &str, behind: Option<&Behind>) -> Result<()> {
     let (source, number, position) = (&part.partition.source, part.number, part.position);
     match code {
         RDKafkaErrorCode::PartitionEOF => {
             let offset = part.queue.peek().map_or(position, |message| message.offset());
             part.position = part.position.max(offset);
+            part.queue.pop();
+            Ok(())
+        }
+        RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange if behind.is_some() => {
+            // The partition stands still from here on: the run begins again behind the gap.
+            behind.into_iter().for_each(Behind::say);
             part.queue.pop();
             Ok(())
         }

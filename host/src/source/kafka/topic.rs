@@ -30,6 +30,16 @@ pub(super) struct Start {
     pub is_new: bool,
 }
 
+/// Records that were not read and are gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Gap {
+    pub partition: i32,
+    /// The first offset that is gone.
+    pub from: i64,
+    /// The first one that is there.
+    pub to: i64,
+}
+
 /// What is known of where partitions are read from.
 pub(super) struct Known {
     /// By the commit records.
@@ -124,21 +134,25 @@ impl Topic<'_> {
     }
 
     /// Where each partition starts.
-    pub fn starts(&self, partitions: &[i32], known: &Known, until_caught_up: bool) -> Result<Vec<Start>> {
+    pub fn starts(&self, partitions: &[i32], known: &Known, until_caught_up: bool) -> Result<(Vec<Start>, Vec<Gap>)> {
         self.check_moved(partitions, known)?;
         let some_known = partitions.iter().any(|&number| known.position(number).is_some());
         let mut starts = Vec::with_capacity(partitions.len());
+        let mut gaps = Vec::new();
         for &partition in partitions {
             let (first, end) = self.bounds(partition)?;
             let position = known.position(partition);
             let offset = match position {
+                Some(offset) if offset < first && self.settings.lost == config::Lost::Skip => {
+                    gaps.push(Gap { partition, from: offset, to: first });
+                    first
+                }
                 Some(offset) if offset < first => {
                     let text = format!("the topic starts at {first} now");
                     return Err(out_of_range(self.source, self.name(), partition, offset, &text));
                 }
                 Some(offset) if known.committed.get(&partition) == Some(&offset) && offset > end => {
-                    let text = format!("the topic ends at {end}");
-                    return Err(out_of_range(self.source, self.name(), partition, offset, &text));
+                    return Err(shorter(self.source, self.name(), partition, offset, end));
                 }
                 Some(offset) => offset,
                 // A partition that was added after the first run: what came into it since belongs to the stream.
@@ -151,7 +165,7 @@ impl Topic<'_> {
             let end = until_caught_up.then_some(end);
             starts.push(Start { partition, offset, end, is_new: position.is_none() });
         }
-        Ok(starts)
+        Ok((starts, gaps))
     }
 
     /// Refuses when somebody else moved the group's offsets, and nobody said what counts.
@@ -209,11 +223,26 @@ pub(super) fn known_offsets(list: &rdkafka::TopicPartitionList) -> BTreeMap<i32,
     list.elements().iter().filter_map(offset).collect()
 }
 
+/// The topic ends before the offset to go on from.
+fn shorter(source: &str, topic: &str, partition: i32, offset: i64, end: i64) -> Error {
+    Error::new(
+        ErrorKind::Input,
+        format!("source {source:?}: partition {partition} of topic {topic:?} was read up to offset {offset}, but the topic ends at {end}"),
+    )
+    .help(
+        "the brokers lost records (an unclean leader election, a restored copy), or the topic was made again: what comes next \
+         has offsets that were read before. To read it from its start, give the source another name and another group",
+    )
+}
+
 /// The offset to go on from is not in the topic.
 pub(super) fn out_of_range(source: &str, topic: &str, partition: i32, offset: i64, text: &str) -> Error {
     Error::new(
         ErrorKind::Input,
         format!("source {source:?}: partition {partition} of topic {topic:?} has no offset {offset} any more ({text})"),
     )
-    .help("the topic's retention took records that were not read, or the topic was made again; to go on with what is there, use a new group and a new data folder, and mind the gap")
+    .help(
+        "the topic's retention took records that were not read: to go on at the first one that is there, with the gap \
+         counted, set `lost = \"skip\"` of the source; to lose none the next time, raise the topic's retention.ms",
+    )
 }

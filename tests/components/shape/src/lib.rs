@@ -4,7 +4,8 @@
 use millstream_sdk::prelude::*;
 use millstream_sdk::{Column, LogicalType, Nested};
 
-/// `name=type` with spaces between them, and behind the last one; as long as it is here.
+/// `name=type` with spaces between them, and behind the last one; as long as it is here. `<name=type` is read beside `id`;
+/// with `!` it panics on every row.
 static COLUMNS: &str = "columns: label=utf8?                                                                    ";
 
 /// What it writes before each text.
@@ -19,6 +20,7 @@ pub struct Config {
 pub struct Shape {
     prefix: String,
     writes: Vec<Field>,
+    panics: bool,
 }
 
 impl Stage for Shape {
@@ -27,12 +29,20 @@ impl Stage for Shape {
     fn configure(config: Config, _: &Given) -> Result<(Self, Contract), ConfigError> {
         // Opaque to the compiler, which would otherwise work the answer out and leave the text away.
         let text = std::hint::black_box(COLUMNS);
-        let writes = text.split_whitespace().skip(1).map(column).collect::<Result<Vec<Field>, ConfigError>>()?;
-        let reads = vec![Field::new("id", LogicalType::Int64)];
-        Ok((Self { prefix: config.prefix, writes: writes.clone() }, Contract { reads, writes, ..Contract::default() }))
+        let (mut reads, mut writes, mut panics) = (vec![Field::new("id", LogicalType::Int64)], Vec::new(), false);
+        for word in text.split_whitespace().skip(1) {
+            match word.strip_prefix('<') {
+                Some(word) => reads.push(column(word)?),
+                None if word == "!" => panics = true,
+                None => writes.push(column(word)?),
+            }
+        }
+        let contract = Contract { reads, writes: writes.clone(), ..Contract::default() };
+        Ok((Self { prefix: config.prefix, writes, panics }, contract))
     }
 
     fn process(&mut self, batch: Batch) -> Result<Patch, Failure> {
+        assert!(!self.panics, "it panics on every row");
         let id = batch.read::<i64>(0)?;
         let ids = (0..batch.rows as usize).map(|row| id.get(row)).collect::<Result<Vec<i64>, Reject>>();
         let ids = ids.map_err(|reject| Failure::fatal(reject.detail()))?;

@@ -72,7 +72,7 @@ struct Component {
 }
 
 /// The language of the plugin in a folder, by its manifest.
-fn language(folder: &Path) -> Result<Lang> {
+pub(super) fn language(folder: &Path) -> Result<Lang> {
     let all = Lang::value_variants().iter().copied();
     all.into_iter().find(|language| folder.join(language.manifest()).exists()).ok_or_else(|| {
         let message = format!("{} has no Cargo.toml, pyproject.toml or package.json", folder.display());

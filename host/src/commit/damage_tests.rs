@@ -1,0 +1,131 @@
+//! A disk that changes what was synced, tried in memory: behind a crash at many operations one byte of each file that the next
+//! start goes on from is changed, or its end is cut off. The start finds it, and refuses with the way out; or it does not need
+//! what was changed, and the lake is exact.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::crash_tests::{check, live};
+use crate::disk::{Disk, MemoryDisk};
+use crate::error::{Error, ErrorKind};
+
+/// What is left behind a crash at an operation; the same each time.
+fn stopped_at(operation: u64) -> Arc<MemoryDisk> {
+    let disk = Arc::new(MemoryDisk::new());
+    disk.crash_at(operation);
+    assert!(live(&disk, 1).is_err(), "the run is longer");
+    disk.crash(operation);
+    disk
+}
+
+/// The files that a start goes on from: the log, and what is staged.
+fn kept(disk: &MemoryDisk) -> Vec<PathBuf> {
+    let all = disk.files_below(Path::new("/")).unwrap();
+    all.into_iter().filter(|path| path.ends_with("commit.log") || path.to_string_lossy().contains(".staging")).collect()
+}
+
+fn is_refused(error: &Error, what: &str) {
+    assert_eq!(error.kind(), ErrorKind::Storage, "{what}: {error}");
+    assert!(error.message().contains("/lake") || error.message().contains("/data"), "{what}: no place: {error}");
+    assert!(error.way_out().is_some(), "{what}: no way out: {error}");
+}
+
+fn operations() -> impl Iterator<Item = u64> {
+    let whole = Arc::new(MemoryDisk::new());
+    live(&whole, 1).unwrap();
+    (20..whole.operations()).step_by(5)
+}
+
+#[test]
+fn a_changed_byte_is_found_or_not_needed() {
+    let (mut refused, mut gone_on) = (0, 0);
+    for operation in operations() {
+        for path in kept(&stopped_at(operation)) {
+            let disk = stopped_at(operation);
+            let bytes = disk.size_bytes(&path).unwrap().unwrap_or(0);
+            // A walk over the bytes; in the log the last record is what counts.
+            let back = operation * 37 % 600 + 1;
+            let at =
+                if path.ends_with("commit.log") { bytes.saturating_sub(back) } else { operation * 101 % bytes.max(1) };
+            let what = format!("operation {operation}, byte {at} of {bytes} of {}", path.display());
+            if disk.corrupt(&path, at as usize).is_err() {
+                continue;
+            }
+            match live(&disk, 2) {
+                Ok(counts) => {
+                    gone_on += 1;
+                    check(&disk, &counts, &what);
+                }
+                Err(error) => {
+                    refused += 1;
+                    is_refused(&error, &what);
+                    disk.corrupt(&path, at as usize).unwrap();
+                    let counts = live(&disk, 3).unwrap_or_else(|error| panic!("{what}, mended: {error}"));
+                    check(&disk, &counts, &what);
+                }
+            }
+        }
+    }
+    assert!(refused > 20 && gone_on > 20, "{refused} refused, {gone_on} gone on");
+}
+
+#[test]
+fn an_end_that_was_cut_off_is_found_or_not_needed() {
+    let (mut refused, mut gone_on) = (0, 0);
+    for operation in operations() {
+        for path in kept(&stopped_at(operation)) {
+            let disk = stopped_at(operation);
+            let bytes = disk.size_bytes(&path).unwrap().unwrap_or(0);
+            let left = bytes.saturating_sub(operation * 13 % 300 + 2);
+            let what = format!("operation {operation}, {left} of {bytes} bytes of {}", path.display());
+            disk.truncate(&path, left).unwrap();
+            match live(&disk, 2) {
+                Ok(counts) => {
+                    gone_on += 1;
+                    check(&disk, &counts, &what);
+                }
+                Err(error) => {
+                    refused += 1;
+                    is_refused(&error, &what);
+                }
+            }
+        }
+    }
+    assert!(refused > 20 && gone_on > 20, "{refused} refused, {gone_on} gone on");
+}
+
+#[test]
+fn after_a_sync_that_failed_nothing_is_written() {
+    let whole = Arc::new(MemoryDisk::new());
+    live(&whole, 1).unwrap();
+    let mut synced = 0;
+    for operation in 1..=whole.operations() {
+        let disk = Arc::new(MemoryDisk::new());
+        disk.fail_sync_at(operation);
+        let Err(error) = live(&disk, 1) else { continue };
+        synced += 1;
+        let what = format!("sync at operation {operation}");
+        assert_eq!(error.kind(), ErrorKind::Storage, "{what}: {error}");
+        assert_eq!(disk.operations(), operation, "{what}: written to behind it");
+        let counts = live(&disk, 2).unwrap_or_else(|error| panic!("{what}: {error}"));
+        check(&disk, &counts, &what);
+    }
+    assert!(synced > 50, "{synced} syncs");
+}
+
+#[test]
+fn a_full_disk_ends_the_run_and_one_with_room_again_goes_on() {
+    let whole = Arc::new(MemoryDisk::new());
+    live(&whole, 1).unwrap();
+    for room_bytes in (0..whole.written_bytes()).step_by(1_500) {
+        let disk = Arc::new(MemoryDisk::new());
+        disk.full_after(room_bytes);
+        let what = format!("a disk of {room_bytes} bytes");
+        let error = live(&disk, 1).expect_err("it is full");
+        assert_eq!(error.kind(), ErrorKind::Storage, "{what}: {error}");
+        assert!(error.to_string().contains("No space left"), "{what}: {error}");
+        disk.full_after(u64::MAX);
+        let counts = live(&disk, 2).unwrap_or_else(|error| panic!("{what}: {error}"));
+        check(&disk, &counts, &what);
+    }
+}

@@ -1,0 +1,33 @@
+//! Sends what waits in a producer's queue at once, whatever `linger.ms` says.
+//!
+//! This is one of the host's three files with unsafe code (see `source/kafka/queue.rs`). `rd_kafka_flush` takes the lingering
+//! away for as long as it runs. rust-rdkafka's own `flush` calls it with no time at all: it is over before librdkafka's thread
+//! looks, so that what waits goes on waiting for its `linger.ms`, and all workers with it.
+#![allow(unsafe_code)]
+
+use std::time::{Duration, Instant};
+
+use rdkafka::bindings as native;
+use rdkafka::producer::{BaseProducer, Producer};
+
+use crate::error::Result;
+use crate::source::kafka::client::Context;
+
+/// How long lingering is off, and then how long deliveries are looked for, until the next look whether all is done.
+const STEP_MS: u8 = 1;
+
+/// Sends what is queued at once, and waits until `is_done` or the time is over. It looks often: another writer of the
+/// producer may take the answer.
+pub(crate) fn flush(
+    producer: &BaseProducer<Context>,
+    timeout: Duration,
+    is_done: impl Fn() -> Result<bool>,
+) -> Result<()> {
+    let deadline = Instant::now() + timeout;
+    while !is_done()? && Instant::now() < deadline {
+        // SAFETY: the client lives as long as `producer`; the call may be made from any thread, beside any other.
+        unsafe { native::rd_kafka_flush(producer.client().native_ptr(), i32::from(STEP_MS)) };
+        producer.poll(Duration::from_millis(u64::from(STEP_MS)));
+    }
+    Ok(())
+}

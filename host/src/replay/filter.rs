@@ -1,0 +1,147 @@
+//! Which rejects are meant, and which of them were replayed already.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+
+use super::stored::{Block, StoredFile, parse_id};
+use crate::error::{Error, ErrorKind, Result};
+use crate::record::REJECTS_SOURCE;
+use crate::source::{Positions, Ranges};
+
+/// Which rejects are meant: those for which all holds that is said.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Filter {
+    /// These alone.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub ids: Vec<String>,
+    /// Refused by this stage; `source.NAME` is the decoder of a source.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stage: Option<String>,
+    /// For this reason.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// By a plugin whose digest begins so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub digest: Option<String>,
+    /// From this source.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub source: Option<String>,
+    /// Committed at this time or later.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub since_ms: Option<i64>,
+    /// Committed before this time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub until_ms: Option<i64>,
+}
+
+impl Filter {
+    /// Checks the ids.
+    pub fn check(&self) -> Result<()> {
+        match self.ids.iter().find(|id| parse_id(id).is_none()) {
+            None => Ok(()),
+            Some(id) => Err(Error::new(ErrorKind::Config, format!("\"{id}\" is no id of a reject"))
+                .help("`millstream rejects list PIPELINE.toml` shows them, such as 0a1b2c3d-0001-00000002-w0-0000:7")),
+        }
+    }
+
+    /// Whether a row of the file can be meant.
+    pub fn has_file(&self, file: &StoredFile) -> bool {
+        self.since_ms.is_none_or(|since_ms| file.committed_at_ms >= since_ms)
+            && self.until_ms.is_none_or(|until_ms| file.committed_at_ms < until_ms)
+            && (self.ids.is_empty()
+                || self.ids.iter().filter_map(|id| parse_id(id)).any(|(name, _)| name == *file.name))
+    }
+
+    /// Whether a row of a file that can be meant is.
+    pub fn has_row(&self, block: &Block, row: usize) -> bool {
+        let is = |wanted: &Option<String>, column: &str| {
+            wanted.as_deref().is_none_or(|wanted| block.text(column, row) == Some(wanted))
+        };
+        let id = || {
+            self.ids.iter().filter_map(|id| parse_id(id)).any(|id| id == (block.file.to_string(), block.number(row)))
+        };
+        is(&self.reason, "reason")
+            && is(&self.source, "source")
+            && self.stage.as_deref().is_none_or(|stage| place(block, row) == stage)
+            && self
+                .digest
+                .as_deref()
+                .is_none_or(|digest| block.text("digest", row).is_some_and(|plugin| plugin.starts_with(digest)))
+            && (self.ids.is_empty() || id())
+    }
+}
+
+/// Who refused a row: a stage, or `source.NAME` for the decoder.
+pub(super) fn place(block: &Block, row: usize) -> std::borrow::Cow<'_, str> {
+    match block.text("stage", row) {
+        Some(stage) => stage.into(),
+        None => format!("source.{}", block.text("source", row).unwrap_or_default()).into(),
+    }
+}
+
+/// What stands between a file and a selection in the key of a partition that is replayed again.
+const AGAIN: char = '#';
+
+/// The key of the partition that a file is for a selection; `again` is its id when noted rows do not count.
+pub(super) fn partition_key(file: &str, again: Option<&str>) -> String {
+    again.map_or_else(|| file.to_owned(), |id| format!("{file}{AGAIN}{id}"))
+}
+
+/// The rejects that commits note as replayed, by the key of their partition.
+#[derive(Clone, Debug, Default)]
+pub struct Replayed(BTreeMap<String, Ranges>);
+
+impl Replayed {
+    /// What these positions note.
+    pub fn of(positions: &Positions) -> Self {
+        let own = positions.iter().filter(|(partition, _)| *partition.source == *REJECTS_SOURCE);
+        Self(own.map(|(partition, position)| (partition.key.to_string(), position.ranges.clone())).collect())
+    }
+
+    /// Whether a row was replayed, by whichever selection.
+    pub fn has(&self, file: &str, row: i64) -> bool {
+        let own = self.0.range(file.to_owned()..).take_while(|(key, _)| key.starts_with(file));
+        own.filter(|(key, _)| key.split(AGAIN).next() == Some(file)).any(|(_, ranges)| ranges.covers(row))
+    }
+
+    /// Whether a row of the partition was read.
+    pub(super) fn has_read(&self, key: &str, row: i64) -> bool {
+        self.0.get(key).is_some_and(|ranges| ranges.covers(row))
+    }
+
+    /// Notes a row.
+    pub(super) fn add(&mut self, key: &str, row: i64) {
+        self.0.entry(key.to_owned()).or_default().add(row, row + 1);
+    }
+
+    /// The files of which rows were replayed.
+    pub fn files(&self) -> BTreeSet<&str> {
+        self.0.keys().filter_map(|key| key.split(AGAIN).next()).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_row_counts_as_replayed_by_whichever_selection() {
+        let mut replayed = Replayed::default();
+        replayed.add("a.parquet", 1);
+        replayed.add(&partition_key("a.parquet", Some("7")), 5);
+        assert!(replayed.has("a.parquet", 1) && replayed.has("a.parquet", 5) && !replayed.has("a.parquet", 2));
+        assert!(!replayed.has("b.parquet", 1) && !replayed.has("a", 1));
+        assert!(!replayed.has_read("a.parquet", 5) && replayed.has_read("a.parquet#7", 5));
+    }
+
+    #[test]
+    fn a_file_is_looked_into_when_its_time_and_name_fit() {
+        let file = |ms| StoredFile { name: "rejects-x.parquet".into(), path: "x".into(), committed_at_ms: ms };
+        let time = Filter { since_ms: Some(10), until_ms: Some(20), ..Filter::default() };
+        assert_eq!([9, 10, 19, 20].map(|ms| time.has_file(&file(ms))), [false, true, true, false]);
+        let named = |id: &str| Filter { ids: vec![id.to_owned()], ..Filter::default() }.has_file(&file(0));
+        assert!(named("x:3") && !named("y:3"));
+    }
+}

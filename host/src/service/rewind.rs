@@ -1,0 +1,308 @@
+//! `millstream rewind`: a host that stands still takes out of the lake what it read from a point on, so that a later run
+//! reads it again. The promise and the commit: see [`crate::commit::Rewind`].
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use super::assembly::{Assembly, lakes};
+use super::run::{Failure, assemble, settings_of};
+use crate::commit::{
+    CommitRecord, Copied, DataFolder, Epochs, LakeFile, Point, Recovered, RemovedFile, Rewind, Step, Transactions,
+    positions_of, settle_all,
+};
+use crate::config::{Pipeline, SourceKind};
+use crate::error::{Error, ErrorKind, Result};
+use crate::output::{Explained, RecordRange, Token};
+use crate::pipeline::Counts;
+use crate::record::Partition;
+use crate::source::kafka::{JoinOptions, KafkaSource, Members, Reads, Wanted};
+use crate::source::{Position, Positions};
+
+/// What is wanted.
+pub struct RewindSettings {
+    /// By source and partition the first offset that is read again.
+    pub to: Vec<(String, String, i64)>,
+    /// All partitions of topics from the first record of this time on, in ms since 1970-01-01 UTC.
+    pub to_time_ms: Option<i64>,
+    /// Do it, and do not only say what would be done.
+    pub yes: bool,
+    /// Rows that go to topics may come there again.
+    pub topics_again: bool,
+    /// Kill the process with SIGKILL behind a step of an epoch (tests only).
+    pub kill_at: Option<(Step, u64)>,
+}
+
+/// What was done, or would be.
+pub struct Rewound {
+    /// The points and the files.
+    pub rewind: Rewind,
+    /// The epoch whose commit says it.
+    pub epoch: u64,
+    /// Whether it was done.
+    pub done: bool,
+}
+
+/// Goes back; without `yes` only finds what that comes to. Either begins as each start does: what a crash left is brought to
+/// an end.
+pub fn rewind(pipeline: Pipeline, settings: &RewindSettings) -> Result<Rewound, Failure> {
+    may_come_again(&pipeline, settings)?;
+    let pipeline = Arc::new(pipeline);
+    let folder = DataFolder::open(&pipeline.data, Copied::Refused)?;
+    let assembly = assemble(pipeline, &folder, Vec::new())?;
+    let transactions = assembly.open_transactions()?;
+    let (mut epochs, recovered) = Epochs::open(settings_of(&assembly, settings.kill_at, transactions.clone()))?;
+    let done = go_back(&assembly, settings, transactions.as_ref(), &mut epochs, &recovered);
+    assembly.close_transactions();
+    Ok(done?)
+}
+
+fn go_back(
+    assembly: &Assembly,
+    settings: &RewindSettings,
+    transactions: Option<&Arc<Transactions>>,
+    epochs: &mut Epochs,
+    recovered: &Recovered,
+) -> Result<Rewound> {
+    let Some(stamp) = recovered.plan.clone() else {
+        let what = format!("nothing was read yet: {} has no commit", assembly.pipeline.data.display());
+        return Err(Error::new(ErrorKind::Config, what).help("is `data` set as for the host (`--set data=..`)?"));
+    };
+    let tokens = settle_all(recovered, &assembly.opening(&stamp, 0, epochs.next_epoch()))?;
+    if !tokens.is_empty() {
+        epochs.commit(&stamp, &Positions::new(), tokens, Counts::default())?;
+    }
+    let (topics, shared): (Vec<KafkaSource>, Vec<KafkaSource>) = (topics(assembly)?, shared_topics(assembly)?);
+    let known = known_positions(epochs, transactions, &shared)?;
+    let files = files(assembly)?;
+    let mut wanted = wanted(assembly, settings, &known, &files)?;
+    if let Some(time_ms) = settings.to_time_ms {
+        add_time(&mut wanted, time_ms, &known, &topics)?;
+    }
+    let rewind = Rewind::of(wanted, files);
+    can_be_read_again(&rewind.point, &known, &topics)?;
+    let epoch = epochs.next_epoch();
+    if !settings.yes {
+        return Ok(Rewound { rewind, epoch, done: false });
+    }
+    epochs.rewind(&rewind.point, &known);
+    if let Some(transactions) = transactions {
+        let point = rewind.point.clone();
+        transactions.set_groups(move |positions| {
+            let moved = positions.iter().filter(|(partition, _)| point.contains_key(*partition));
+            let moved: Positions = moved.map(|(partition, position)| (partition.clone(), position.clone())).collect();
+            shared.iter().map(|topic| topic.offsets_outside(&moved)).filter_map(Result::transpose).collect()
+        });
+    }
+    let removed = rewind.files.iter().map(|(output, files)| {
+        let token = Token { removed: files.clone(), ..Token::default() };
+        (output.clone(), token)
+    });
+    epochs.commit(&stamp, &Positions::new(), removed.collect(), Counts::default())?;
+    Ok(Rewound { rewind, epoch, done: true })
+}
+
+/// What reached a topic cannot be taken back.
+fn may_come_again(pipeline: &Pipeline, settings: &RewindSettings) -> Result<()> {
+    let mut topics = pipeline.topics().filter(|_| !settings.topics_again);
+    topics.next().map_or(Ok(()), |(output, topic)| {
+        let what = format!(
+            "output \"{output}\" goes to topic {:?}, and what reached a topic cannot be taken back",
+            topic.topic.value
+        );
+        Err(Error::new(ErrorKind::Config, what).help(
+            "with --topics-again the rows that are read again come there a second time; readers of the topic have to know",
+        ))
+    })
+}
+
+/// The sources whose groups' offsets are in the transactions, when nobody reads them.
+fn shared_topics(assembly: &Assembly) -> Result<Vec<KafkaSource>> {
+    let Some(cluster) = assembly.cluster().filter(|_| assembly.is_shared()) else { return Ok(Vec::new()) };
+    let mut shared = topics(assembly)?;
+    shared.retain(|topic| topic.brokers() == cluster.brokers);
+    for topic in &shared {
+        let hosts = topic.group_hosts()?;
+        if let Some(host) = hosts.iter().find(|host| **host != assembly.host.id) {
+            let what = format!("source {:?}: host {host} is in group {:?}", topic.name(), topic.group());
+            return Err(Error::new(ErrorKind::Config, what).help(
+                "stop all hosts of the group first: `millstream drain` does; a killed one is gone after its session",
+            ));
+        }
+    }
+    Ok(shared)
+}
+
+/// The sources that are topics; no group is joined.
+fn topics(assembly: &Assembly) -> Result<Vec<KafkaSource>> {
+    let (mut topics, members) = (Vec::new(), Members::default());
+    for source in &assembly.pipeline.sources {
+        let SourceKind::Kafka(settings) = &source.kind else { continue };
+        let options = JoinOptions {
+            host: &assembly.host.id,
+            members: &members,
+            reads: Reads::Looking,
+            until_caught_up: true,
+            wanted: Wanted::default(),
+            timeout: JoinOptions::TIMEOUT,
+        };
+        topics.push(KafkaSource::join(&source.name.value, settings, &options)?);
+    }
+    Ok(topics)
+}
+
+/// Where all hosts that share the work read to.
+fn known_positions(
+    epochs: &Epochs,
+    transactions: Option<&Arc<Transactions>>,
+    topics: &[KafkaSource],
+) -> Result<Positions> {
+    let Some(own) = epochs.last() else { return Ok(Positions::new()) };
+    let Some(transactions) = transactions.filter(|_| !topics.is_empty()) else { return Ok(own.positions.clone()) };
+    let records = transactions.read_records()?;
+    let others = |record: &&CommitRecord| record.host != own.host && record.sharing.groups == own.sharing.groups;
+    let others: Vec<&CommitRecord> = records.iter().filter(others).collect();
+    if let Some(waits) = others.iter().find(|record| record.outputs.values().any(Token::is_waiting)) {
+        let what = format!("host {} was killed, and rows of its last commit wait for their files", waits.host);
+        return Err(Error::new(ErrorKind::Config, what)
+            .help("start a host of the group and stop it again: it brings to an end what the other one left"));
+    }
+    let shared = positions_of(&others.into_iter().chain([own]).collect::<Vec<_>>());
+    let mut known = own.positions.clone();
+    known.extend(shared);
+    Ok(known)
+}
+
+/// All files of the pipeline's outputs, with what they were made of.
+fn files(assembly: &Assembly) -> Result<Vec<LakeFile>> {
+    let mut files = Vec::new();
+    for (output, lake) in lakes(&assembly.pipeline) {
+        let unlisted =
+            |error| Error::new(ErrorKind::Storage, format!("{} cannot be listed", lake.display())).caused_by(error);
+        for path in assembly.disk.files_below(&lake).map_err(unlisted)? {
+            if path.extension().is_some_and(|extension| extension == "parquet")
+                && let Some(file) = lake_file(&assembly.pipeline.name, &output, &path)?
+            {
+                files.push(file);
+            }
+        }
+    }
+    Ok(files)
+}
+
+/// A file of this pipeline; none when another one made it.
+fn lake_file(pipeline: &str, output: &str, path: &Path) -> Result<Option<LakeFile>> {
+    let explained = Explained::read(path)?;
+    if explained.pipeline.as_deref() != Some(pipeline) {
+        return Ok(None);
+    }
+    let read = explained.read.ok_or_else(|| {
+        Error::new(ErrorKind::Input, format!("{} does not say in its footer what it was made of", path.display()))
+            .help("an older release wrote it: move it away, then what is read again replaces it")
+    })?;
+    let rows = u64::try_from(explained.rows).unwrap_or(0);
+    let file = RemovedFile { path: path.to_path_buf(), rows, bytes: explained.size_bytes };
+    Ok(Some(LakeFile { output: output.to_owned(), file, read }))
+}
+
+/// Adds all partitions of topics from a time on, as far as they were read.
+fn add_time(point: &mut Point, time_ms: i64, known: &Positions, topics: &[KafkaSource]) -> Result<()> {
+    for (partition, position) in known {
+        let topic = topics.iter().find(|topic| topic.name() == &*partition.source);
+        let (Some(topic), Ok(number)) = (topic, partition.key.parse()) else {
+            let what = format!("source \"{}\" is no topic, so --to-time finds no place in it", partition.source);
+            return Err(Error::new(ErrorKind::Config, what)
+                .help(format!("name an offset: --to-offset {}/{}=0", partition.source, partition.key)));
+        };
+        let offset = topic.offset_at(number, time_ms)?;
+        let read = |offset: &i64| position.ranges.end().is_some_and(|end| *offset < end);
+        if let Some(offset) = offset.filter(read) {
+            let wanted = point.entry(partition.clone()).or_insert(offset);
+            *wanted = (*wanted).min(offset);
+        }
+    }
+    Ok(())
+}
+
+/// What is taken out of the lake has to be there still where it came from.
+fn can_be_read_again(point: &Point, known: &Positions, topics: &[KafkaSource]) -> Result<()> {
+    for (partition, offset) in point {
+        let Partition { source, key } = partition;
+        let lost = |what: String| {
+            Err(Error::new(ErrorKind::Input, format!("source \"{source}\": {what}, so it cannot be read again"))
+                .help("name a later offset; nothing was changed"))
+        };
+        if known.get(partition).is_some_and(|position| position.file.is_some()) {
+            if !Path::new(&**key).is_file() {
+                return lost(format!("file {key} is gone"));
+            }
+        } else if let Some(topic) = topics.iter().find(|topic| topic.name() == &**source)
+            && let Ok(number) = key.parse()
+        {
+            let first = topic.first_offset(number)?;
+            if *offset < first {
+                return lost(format!("partition {key} begins at offset {first} by now, behind {offset}"));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The wanted points, each at the beginning of a record.
+fn wanted(assembly: &Assembly, settings: &RewindSettings, known: &Positions, files: &[LakeFile]) -> Result<Point> {
+    let mut point = Point::new();
+    for (source, partition, offset) in &settings.to {
+        let key = key_of(assembly, source, partition, known)?;
+        let position = &known[&key];
+        let end = position.ranges.end().unwrap_or(0);
+        if *offset < 0 || *offset > end {
+            let what = format!("{source}/{partition}={offset}: it was read up to offset {end}");
+            return Err(Error::new(ErrorKind::Config, what).help(format!("name an offset from 0 to {end}")));
+        }
+        let ranges = || files.iter().flat_map(|file| &file.read);
+        let offset = match &position.file {
+            Some(_) => beginning(*offset, &key, position, ranges()),
+            None => *offset,
+        };
+        point.insert(key, offset);
+    }
+    Ok(point)
+}
+
+/// In a file a record begins only where some other one ended: the last such place that is known, at or before an offset.
+fn beginning<'a>(
+    offset: i64,
+    key: &Partition,
+    position: &Position,
+    ranges: impl Iterator<Item = &'a RecordRange>,
+) -> i64 {
+    let of_file = ranges.filter(|range| range.source == *key.source && range.partition == *key.key);
+    let ends = of_file.flat_map(|range| [range.first, range.end]);
+    let read = position.ranges.as_slice().iter().flat_map(|(first, end)| [*first, *end]);
+    ends.chain(read).filter(|place| *place <= offset).max().unwrap_or(0)
+}
+
+/// A partition that was read; a file's may be named from the pipeline file's folder.
+fn key_of(assembly: &Assembly, source: &str, partition: &str, known: &Positions) -> Result<Partition> {
+    let folder = assembly.pipeline.path.parent().unwrap_or(Path::new(""));
+    let below = folder.join(partition).to_string_lossy().into_owned();
+    let of_source = || known.keys().filter(|known| *known.source == *source);
+    if let Some(key) = of_source().find(|known| *known.key == *partition || *known.key == *below) {
+        return Ok(key.clone());
+    }
+    let mut names: Vec<&str> = of_source().map(|known| &*known.key).collect();
+    let what = if names.is_empty() {
+        names = known.keys().map(|known| &*known.source).collect();
+        names.dedup();
+        format!("nothing was read of a source \"{source}\"")
+    } else {
+        format!("nothing was read of {partition:?} of source \"{source}\"")
+    };
+    Err(Error::new(ErrorKind::Config, what).help(format!("there are {}", names.join(", "))))
+}
+
+/// By output how many files go, and their rows.
+pub fn removed(rewind: &Rewind) -> BTreeMap<&str, (usize, u64)> {
+    let of = |files: &Vec<RemovedFile>| (files.len(), files.iter().map(|file| file.rows).sum());
+    rewind.files.iter().map(|(output, files)| (output.as_str(), of(files))).collect()
+}

@@ -1,0 +1,145 @@
+//! Promise: a broker that is restarted, away for some time, or slow costs time and nothing else: the run goes on by itself, the
+//! host keeps its place in the group, and each row is once in the lake and once in the topic.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use millstream_tests::host::{Host, succeed};
+use millstream_tests::kafka::Kafka;
+use tempfile::TempDir;
+
+use crate::topics::{each_once, lake_ids, topic_ids};
+
+/// How long the broker is away: `MILLSTREAM_AWAY_SECONDS` says another time.
+fn away() -> Duration {
+    let seconds = std::env::var("MILLSTREAM_AWAY_SECONDS");
+    Duration::from_secs(seconds.map_or(15, |seconds| seconds.parse().expect("MILLSTREAM_AWAY_SECONDS is a number")))
+}
+
+fn job(brokers: &str) -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let pipeline = format!(
+        r#"
+name = "away"
+data = "state"
+workers = 2
+epoch = {{ interval = "200ms" }}
+
+[source.events]
+kafka   = {{ brokers = "{brokers}", topic = "in", group = "away" }}
+format  = "json"
+columns = {{ id = "int64" }}
+
+[output.topic]
+from  = "source.events"
+kafka = {{ brokers = "{brokers}", topic = "out", key = "id" }}
+
+[output.lake]
+from    = "source.events"
+parquet = {{ path = "lake", max_age = "1s" }}
+"#
+    );
+    fs::write(folder.path().join("pipeline.toml"), pipeline).unwrap();
+    folder
+}
+
+fn produce(kafka: &Kafka, ids: std::ops::Range<i64>) {
+    kafka.produce("in", 2, ids.map(|id| format!("{{\"id\":{id}}}")));
+}
+
+fn holds(kafka: &Kafka, folder: &Path, rows: i64) {
+    let mut run = millstream_tests::host::millstream();
+    run.current_dir(folder).args(["run", "pipeline.toml", "--until-caught-up", "--no-progress"]);
+    succeed(&mut run);
+    let all: Vec<i64> = (0..rows).collect();
+    assert_eq!(each_once(lake_ids(&folder.join("lake"))), all, "the lake");
+    assert_eq!(each_once(topic_ids(kafka, "out")), all, "the topic");
+}
+
+#[test]
+fn a_broker_that_is_restarted_or_away_costs_only_time() {
+    let kafka = Kafka::start();
+    kafka.create_topic("in", 2);
+    kafka.create_topic("out", 1);
+    let folder = job(&kafka.brokers());
+    produce(&kafka, 0..1_000);
+    let mut host = Host::follow(&folder.path().join("pipeline.toml"), &[]);
+    host.wait_for("committed");
+    for (round, time) in [Duration::ZERO, away()].into_iter().enumerate() {
+        let first = 1_000 + round as i64 * 1_000;
+        kafka.stop();
+        // The broker's own absence is what is tested.
+        std::thread::sleep(time);
+        kafka.start_again();
+        produce(&kafka, first..first + 1_000);
+        host.wait_for("committed");
+        assert!(host.ended().is_none(), "it goes on");
+    }
+    host.finish();
+    holds(&kafka, folder.path(), 3_000);
+}
+
+/// A way to the broker that lets so many bytes a second through, both ways together.
+struct Slow {
+    port: u16,
+    bytes_per_second: Arc<AtomicU64>,
+}
+
+impl Slow {
+    fn to(broker: u16) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let bytes_per_second = Arc::new(AtomicU64::new(u64::MAX));
+        let pace = Arc::clone(&bytes_per_second);
+        std::thread::spawn(move || {
+            for client in listener.incoming().map_while(Result::ok) {
+                let Ok(server) = TcpStream::connect(("127.0.0.1", broker)) else { continue };
+                for (from, to) in [(&client, &server), (&server, &client)] {
+                    let (from, to, pace) = (from.try_clone().unwrap(), to.try_clone().unwrap(), Arc::clone(&pace));
+                    std::thread::spawn(move || pass(from, to, &pace));
+                }
+            }
+        });
+        Self { port, bytes_per_second }
+    }
+}
+
+fn pass(mut from: TcpStream, mut to: TcpStream, bytes_per_second: &AtomicU64) {
+    let mut block = [0; 4096];
+    while let Ok(count @ 1..) = from.read(&mut block) {
+        let pace = bytes_per_second.load(Ordering::Relaxed);
+        // The pace is the point of the whole.
+        std::thread::sleep(Duration::from_secs_f64(count as f64 / pace as f64));
+        if to.write_all(&block[..count]).is_err() {
+            break;
+        }
+    }
+    drop((from.shutdown(Shutdown::Both), to.shutdown(Shutdown::Both)));
+}
+
+#[test]
+fn a_slow_broker_slows_the_run_and_throws_nobody_out_of_the_group() {
+    let mut slow = None;
+    let kafka = Kafka::start_behind(|port| slow.insert(Slow::to(port)).port);
+    let slow = slow.unwrap();
+    kafka.create_topic("in", 2);
+    kafka.create_topic("out", 1);
+    let folder = job(&format!("127.0.0.1:{}", slow.port));
+    produce(&kafka, 0..50_000);
+    let mut host = Host::follow(&folder.path().join("pipeline.toml"), &[]);
+    // About 700 KB in and 1 MB out for all of it, at 40 KB a second and connection.
+    slow.bytes_per_second.store(40_000, Ordering::Relaxed);
+    host.wait_for("committed");
+    std::thread::sleep(Duration::from_secs(15));
+    slow.bytes_per_second.store(u64::MAX, Ordering::Relaxed);
+    produce(&kafka, 50_000..50_100);
+    let said = host.finish();
+    assert!(!said.contains("took this host's partitions"), "{said}");
+    assert!(!said.contains("goes back to the last commit"), "{said}");
+    holds(&kafka, folder.path(), 50_100);
+}

@@ -1,0 +1,272 @@
+//! Promise: a disk that is full, read-only, that cannot sync or changes what was synced ends the run with an error that names
+//! the place and the way out, and exit code 1; when it is mended, the next start loses and doubles nothing.
+
+use std::fs::{self, OpenOptions};
+use std::io::Write;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use millstream_tests::host::{Host, PATIENCE, fail, millstream, put, succeed, text};
+use tempfile::TempDir;
+
+use crate::topics::{each_once, lake_ids};
+
+/// A pipeline from a file to a lake.
+struct Job {
+    folder: TempDir,
+    rows: i64,
+}
+
+impl Job {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let pipeline = r#"
+name = "lies"
+data = "state"
+workers = 1
+epoch = { interval = "100ms" }
+
+[source.events]
+file    = { path = "events.jsonl" }
+format  = "json"
+columns = { id = "int64" }
+
+[output.lake]
+from    = "source.events"
+parquet = { path = "lake", max_age = "200ms", compression = "none" }
+"#;
+        put(&folder.path().join("pipeline.toml"), pipeline);
+        fs::create_dir(folder.path().join("lake")).unwrap();
+        let mut job = Self { folder, rows: 0 };
+        job.write(1_000);
+        job
+    }
+
+    fn write(&mut self, rows: i64) {
+        let mut file =
+            OpenOptions::new().append(true).create(true).open(self.folder.path().join("events.jsonl")).unwrap();
+        let lines: String = (self.rows..self.rows + rows).map(|id| format!("{{\"id\":{id}}}\n")).collect();
+        file.write_all(lines.as_bytes()).unwrap();
+        self.rows += rows;
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn run(&self, how: &str) -> Command {
+        let mut run = millstream();
+        run.current_dir(self.folder.path()).args(["run", "pipeline.toml", how, "--no-progress"]);
+        run.args(["--log", "info,millstream=debug"]);
+        run
+    }
+
+    /// The run ends by itself, with exit code 1; what it said.
+    fn ends(&self, host: &mut Host) -> String {
+        let status = host.ends_within(PATIENCE).unwrap_or_else(|| panic!("it goes on\n{}", host.rest()));
+        let said = host.rest();
+        assert_eq!(status.code(), Some(1), "{said}");
+        said
+    }
+
+    fn holds(&self) {
+        succeed(&mut self.run("--until-caught-up"));
+        assert_eq!(each_once(lake_ids(&self.path("lake"))), (0..self.rows).collect::<Vec<_>>());
+    }
+
+    /// A run that is killed behind a step.
+    fn kill_at(&self, step: &str, more: &[&str]) {
+        let killed = self.run("--until-caught-up").args(more).env("MILLSTREAM_KILL_AT", step).output().unwrap();
+        assert_eq!(killed.status.code(), None, "{step}: {}", text(&killed.stderr));
+    }
+
+    /// The files in staging whose names end so.
+    fn staged(&self, ending: &str) -> Vec<PathBuf> {
+        let mut found = Vec::new();
+        for folder in fs::read_dir(self.path("lake/.staging")).unwrap() {
+            found.extend(fs::read_dir(folder.unwrap().path()).unwrap().map(|file| file.unwrap().path()));
+        }
+        found.retain(|path| path.to_string_lossy().ends_with(ending));
+        found
+    }
+}
+
+/// Changes one byte of a file; done twice, nothing.
+fn flip(path: &Path, at: u64) {
+    let file = OpenOptions::new().read(true).write(true).open(path).unwrap();
+    let mut byte = [0];
+    file.read_exact_at(&mut byte, at).unwrap();
+    file.write_all_at(&[byte[0] ^ 0x10], at).unwrap();
+}
+
+/// Mounts something for as long as it is held; none without the right to.
+struct Mount(PathBuf);
+
+impl Mount {
+    fn new(arguments: &[&str], at: &Path) -> Option<Self> {
+        let mounted = Command::new("mount").args(arguments).arg(at).output().ok()?;
+        if !mounted.status.success() {
+            println!("left out, this user may not mount: {}", text(&mounted.stderr).trim());
+            return None;
+        }
+        Some(Self(at.to_path_buf()))
+    }
+
+    fn again(&self, options: &str) -> bool {
+        Command::new("mount").args(["-o", options]).arg(&self.0).output().is_ok_and(|output| output.status.success())
+    }
+}
+
+impl Drop for Mount {
+    fn drop(&mut self) {
+        drop(Command::new("umount").arg("-l").arg(&self.0).output());
+    }
+}
+
+/// Makes syncs fail, of the files whose path holds what stands in the file of `FAIL_SYNC`.
+const NO_SYNC: &str = r#"
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+static int fails(int fd) {
+    char what[256] = {0}, link[64], path[4096] = {0};
+    const char *name = getenv("FAIL_SYNC");
+    int file = name ? open(name, O_RDONLY) : -1;
+    if (file < 0) return 0;
+    ssize_t length = read(file, what, sizeof what - 1);
+    close(file);
+    snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
+    if (length <= 0 || readlink(link, path, sizeof path - 1) < 0) return 0;
+    return strstr(path, what) != NULL;
+}
+int fdatasync(int fd) { if (fails(fd)) { errno = EIO; return -1; } return syscall(SYS_fdatasync, fd); }
+int fsync(int fd) { if (fails(fd)) { errno = EIO; return -1; } return syscall(SYS_fsync, fd); }
+"#;
+
+#[test]
+fn a_sync_that_fails_ends_the_run_for_good() {
+    for place in ["/lake/", "commit.log"] {
+        let mut job = Job::new();
+        fs::write(job.path("sync.c"), NO_SYNC).unwrap();
+        let mut compile = Command::new("cc");
+        succeed(compile.current_dir(job.folder.path()).args(["-shared", "-fPIC", "-o", "sync.so", "sync.c"]));
+        let mut run = job.run("--follow");
+        let mut host = Host::start(run.env("LD_PRELOAD", job.path("sync.so")).env("FAIL_SYNC", job.path("failing")));
+        host.wait_for("committed");
+        put(&job.path("failing"), place);
+        job.write(100);
+        let said = job.ends(&mut host);
+        assert!(said.contains(place) && said.contains("Input/output error"), "{said}");
+        assert!(said.contains("mend the disk and start again"), "{said}");
+        let failed = said.find("Input/output error").unwrap();
+        assert!(!said[failed..].contains("committed epoch"), "nothing is committed behind it: {said}");
+        job.holds();
+    }
+}
+
+#[test]
+fn a_full_disk_ends_the_run_until_there_is_room() {
+    let mut job = Job::new();
+    let Some(disk) = Mount::new(&["-t", "tmpfs", "-o", "size=256k", "tmpfs"], &job.path("lake")) else { return };
+    job.write(200_000);
+    let said = fail(&mut job.run("--until-caught-up"));
+    assert!(said.contains("No space left") && said.contains("/lake/") && said.contains("make room"), "{said}");
+    assert!(disk.again("remount,size=64m"), "more room");
+    job.holds();
+}
+
+#[test]
+fn a_read_only_folder_ends_the_run_until_it_may_be_written() {
+    let mut job = Job::new();
+    let Some(disk) = Mount::new(&["-t", "tmpfs", "-o", "size=64m", "tmpfs"], &job.path("lake")) else { return };
+    assert!(disk.again("remount,ro"));
+    let read_only = |said: &str| {
+        assert!(said.contains("Read-only file system") && said.contains("lake"), "{said}");
+        assert!(said.contains("let this user write there"), "{said}");
+    };
+    read_only(&fail(&mut job.run("--until-caught-up")));
+    assert!(disk.again("remount,rw"));
+    let mut host = Host::start(&mut job.run("--follow"));
+    host.wait_for("committed");
+    let until = Instant::now() + PATIENCE;
+    // While a file is open for writing it cannot be.
+    while !disk.again("remount,ro") {
+        assert!(Instant::now() < until, "files stay open");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    job.write(100);
+    read_only(&job.ends(&mut host));
+    assert!(disk.again("remount,rw"));
+    job.holds();
+}
+
+#[test]
+fn a_staged_file_that_the_disk_changed_is_not_published() {
+    let job = Job::new();
+    job.kill_at("committed:1", &[]);
+    let [file] = &job.staged(".staged")[..] else { panic!("one file is staged") };
+    flip(file, 100);
+    let said = fail(&mut job.run("--until-caught-up"));
+    assert!(said.contains("its checksum does not match") && said.contains(".staged"), "{said}");
+    assert!(said.contains("restore the file from a copy"), "{said}");
+    flip(file, 100);
+    let whole = fs::read(file).unwrap();
+    fs::write(file, &whole[..whole.len() - 10]).unwrap();
+    let said = fail(&mut job.run("--until-caught-up"));
+    assert!(said.contains("bytes instead of") && said.contains(".staged"), "{said}");
+    fs::write(file, whole).unwrap();
+    job.holds();
+}
+
+#[test]
+fn spooled_rows_that_the_disk_changed_are_not_taken_for_rows() {
+    let mut job = Job::new();
+    let mut host = Host::start(job.run("--follow").args(["--set", "output.lake.parquet.max_age=1h"]));
+    host.wait_for("committed");
+    job.write(100);
+    host.wait_for("committed");
+    host.kill();
+    let spooled = job.staged(".spool");
+    assert!(!spooled.is_empty());
+    flip(&spooled[0], 60);
+    let said = fail(&mut job.run("--until-caught-up"));
+    assert!(said.contains("is damaged") && said.contains(".spool") && said.contains("help"), "{said}");
+    flip(&spooled[0], 60);
+    job.holds();
+}
+
+#[test]
+fn a_commit_that_the_disk_changed_is_passed_by_only_when_that_is_safe() {
+    // Nothing of the epoch is in the lake: as if it never was.
+    let mut job = Job::new();
+    job.kill_at("committed:1", &[]);
+    flip(&job.path("state/commit.log"), 50);
+    let again = succeed(&mut job.run("--until-caught-up"));
+    assert!(text(&again.stderr).contains("ends in a torn line"), "{}", text(&again.stderr));
+    // Its files are: they would come twice.
+    job.write(100);
+    job.kill_at("published:2", &[]);
+    let log = job.path("state/commit.log");
+    let end = fs::metadata(&log).unwrap().len();
+    flip(&log, end - 20);
+    for _ in 0..2 {
+        let said = fail(&mut job.run("--until-caught-up"));
+        assert!(said.contains("damaged line behind epoch 1") && said.contains("is of epoch 2"), "{said}");
+        assert!(said.contains("restore the data folder from a copy"), "{said}");
+    }
+    flip(&log, end - 20);
+    job.holds();
+    // A line in the middle.
+    flip(&log, 50);
+    let said = fail(&mut job.run("--until-caught-up"));
+    assert!(said.contains("damaged at byte 0") && said.contains("restore the data folder"), "{said}");
+    flip(&log, 50);
+    job.holds();
+}

@@ -1,0 +1,111 @@
+//! Promise: a reject that is replayed goes in again exactly once, at the place that refused it, whatever dies.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use millstream_tests::host::{millstream, put, succeed, text};
+use millstream_tests::tag::{Growing, version};
+use serde_json::Value;
+
+/// The pipeline `tag` after a run in which its plugin refused all of 1, 2 and 3.
+fn all_refused() -> Growing {
+    let run = Growing::new();
+    put(&run.plugin(), version(9_000));
+    fs::write(run.file("rows.jsonl"), "{\"id\":1}\n{\"id\":2}\n{\"id\":3}\n").unwrap();
+    succeed(millstream().arg("run").arg(&run.pipeline).args(["--until-caught-up", "--no-progress"]));
+    assert!(run.lake().ids.is_empty());
+    run
+}
+
+fn rejects(what: &str, pipeline: &Path) -> Command {
+    let mut command = millstream();
+    command.args(["rejects", what]).arg(pipeline);
+    command
+}
+
+fn counted(pipeline: &Path) -> Vec<(String, u64, u64)> {
+    let counts = text(&succeed(rejects("count", pipeline).arg("--json")).stdout);
+    let counts: Vec<Value> = serde_json::from_str(&counts).unwrap();
+    let number = |count: &Value, name: &str| count[name].as_u64().unwrap();
+    counts
+        .iter()
+        .map(|count| {
+            (count["reason"].as_str().unwrap().to_owned(), number(count, "rejects"), number(count, "replayed"))
+        })
+        .collect()
+}
+
+fn listed(pipeline: &Path) -> Vec<Value> {
+    serde_json::from_str(&text(&succeed(rejects("list", pipeline).arg("--json")).stdout)).unwrap()
+}
+
+#[test]
+fn rows_are_replayed_once_after_the_plugin_was_mended() {
+    let run = all_refused();
+    assert_eq!(counted(&run.pipeline), [("bad_version".to_owned(), 3, 0)]);
+    let first = listed(&run.pipeline).last().unwrap()["id"].as_str().unwrap().to_owned();
+    put(&run.plugin(), version(1));
+    let said = text(&succeed(rejects("replay", &run.pipeline).arg(&first)).stdout);
+    assert!(said.contains("1 rejects go in again"), "{said}");
+    assert_eq!(run.lake().ids, [(1, 1)].into(), "that row and no other");
+    succeed(&mut rejects("replay", &run.pipeline));
+    assert_eq!(run.lake().ids, [(1, 1), (2, 1), (3, 1)].into());
+    let said = text(&succeed(&mut rejects("replay", &run.pipeline)).stdout);
+    assert!(said.contains("no reject goes in again") && said.contains("3 were replayed already"), "{said}");
+    assert_eq!(counted(&run.pipeline), [("bad_version".to_owned(), 3, 3)]);
+    let shown = text(&succeed(rejects("show", &run.pipeline).arg(&first)).stdout);
+    assert!(shown.contains("{\"id\":1}"), "{shown}");
+}
+
+#[test]
+fn what_is_rejected_again_says_how_often_it_was_tried() {
+    let run = all_refused();
+    succeed(&mut rejects("replay", &run.pipeline));
+    let attempts: Vec<u64> = listed(&run.pipeline).iter().map(|one| one["attempts"].as_u64().unwrap()).collect();
+    assert_eq!(attempts, [1, 1, 1, 0, 0, 0], "newest first");
+    put(&run.plugin(), version(1));
+    succeed(&mut rejects("replay", &run.pipeline));
+    assert_eq!(run.lake().ids, [(1, 1), (2, 1), (3, 1)].into());
+}
+
+#[test]
+fn a_kill_at_each_step_of_a_replay_loses_and_doubles_nothing() {
+    for (step, _) in super::recovery::steps("") {
+        let run = all_refused();
+        put(&run.plugin(), version(1));
+        let killed = rejects("replay", &run.pipeline).env("MILLSTREAM_KILL_AT", format!("{step}:2")).output().unwrap();
+        assert_eq!(killed.status.code(), None, "{step}: {}", text(&killed.stderr));
+        // The next start goes on with it, whoever makes it.
+        succeed(millstream().arg("run").arg(&run.pipeline).args(["--until-caught-up", "--no-progress"]));
+        assert_eq!(run.lake().ids, [(1, 1), (2, 1), (3, 1)].into(), "{step}");
+        assert_eq!(counted(&run.pipeline), [("bad_version".to_owned(), 3, 3)], "{step}");
+    }
+}
+
+#[test]
+fn a_running_host_takes_a_replay() {
+    let run = Growing::new();
+    let mut host = run.start(&[]);
+    run.add(&mut host, 1);
+    run.add(&mut host, -2);
+    let said = text(&succeed(&mut rejects("replay", &run.pipeline)).stdout);
+    assert!(said.contains("the running host takes them"), "{said}");
+    host.wait_for("replay: done");
+    run.add(&mut host, 3);
+    host.finish();
+    assert_eq!(run.lake().ids, [(1, 1), (3, 1)].into());
+    assert_eq!(listed(&run.pipeline)[0]["attempts"], 1);
+}
+
+#[test]
+fn a_record_is_replayed_at_its_decoder() {
+    let run = Growing::new();
+    fs::write(run.file("rows.jsonl"), "{\"id\":1}\n{\"num\":7}\n").unwrap();
+    succeed(millstream().arg("run").arg(&run.pipeline).args(["--until-caught-up", "--no-progress"]));
+    let changed = fs::read_to_string(&run.pipeline).unwrap();
+    let changed = changed.replace("id = \"int64\"", "id = { type = \"int64\", from = \"num\" }");
+    fs::write(&run.pipeline, changed).unwrap();
+    succeed(rejects("replay", &run.pipeline).args(["--stage", "source.rows"]));
+    assert_eq!(run.lake().ids, [(1, 1), (7, 1)].into());
+}

@@ -1,0 +1,156 @@
+//! Promise: a stopped host goes back to an offset: what it read from there on is taken out of the lake and read again, and
+//! in the end the lake is as if all had been read once, whatever step of it a `kill -9` hits.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::process::Command;
+
+use arrow::array::AsArray;
+use arrow::datatypes::Int64Type;
+use millstream_tests::host::{append, fail, millstream, put, succeed, text};
+use millstream_tests::kafka::Kafka;
+use millstream_tests::lake::{batches, files};
+use millstream_tests::tag::{self, Growing, version};
+
+use super::recovery::steps;
+
+/// By id how often it is in the lake, and the version that made it.
+fn rows(growing: &Growing) -> BTreeMap<i64, (u32, String)> {
+    let mut rows = BTreeMap::new();
+    for batch in batches(&growing.file("lake")) {
+        let versions = arrow::compute::cast(&batch["version"], &arrow::datatypes::DataType::Utf8).unwrap();
+        for (id, version) in batch["id"].as_primitive::<Int64Type>().values().iter().zip(versions.as_string::<i32>()) {
+            let row = rows.entry(*id).or_insert((0, String::new()));
+            *row = (row.0 + 1, version.unwrap().to_owned());
+        }
+    }
+    rows
+}
+
+fn run(growing: &Growing) -> String {
+    let mut run = millstream();
+    let output = succeed(run.arg("run").arg(&growing.pipeline).args(["--until-caught-up", "--no-progress"]));
+    text(&output.stderr)
+}
+
+fn rewind(growing: &Growing, to: &str) -> Command {
+    let mut command = millstream();
+    command.arg("rewind").arg(&growing.pipeline).args(["--replace", "--to-offset", to]);
+    command
+}
+
+/// A lake of three runs, a file each: ids 0 and 1, 2 and 3, 4 and 5; 8 bytes of the source's file a row.
+fn three_files() -> Growing {
+    let growing = Growing::new();
+    for first in [0, 2, 4] {
+        (first..first + 2).for_each(|id| append(&growing.file("rows.jsonl"), &format!("{{\"id\":{id}}}")));
+        run(&growing);
+    }
+    assert_eq!(files(&growing.file("lake")).len(), 3);
+    growing
+}
+
+fn made_by(versions: &[(std::ops::Range<i64>, u32)]) -> BTreeMap<i64, (u32, String)> {
+    let of = |(ids, version): &(std::ops::Range<i64>, u32)| {
+        let version = format!("version-{version:04}");
+        ids.clone().map(move |id| (id, (1, version.clone()))).collect::<Vec<_>>()
+    };
+    versions.iter().flat_map(of).collect()
+}
+
+#[test]
+fn what_was_read_from_an_offset_on_is_replaced() {
+    let growing = three_files();
+    put(&growing.plugin(), version(2));
+    // Row 3 begins at byte 27; its file begins with row 2.
+    let shown = text(&succeed(&mut rewind(&growing, "rows/rows.jsonl=27")).stdout);
+    assert!(shown.contains("rows.jsonl  18") && shown.contains("nothing is changed yet: with --yes"), "{shown}");
+    assert!(shown.contains("tagged  2") && shown.contains(".parquet"), "{shown}");
+    assert_eq!(rows(&growing), made_by(&[(0..6, 1)]), "nothing is changed");
+    let done = text(&succeed(rewind(&growing, "rows/rows.jsonl=27").arg("--yes")).stdout);
+    assert!(done.contains("the next run reads again from there"), "{done}");
+    assert_eq!(rows(&growing), made_by(&[(0..2, 1)]));
+    let manifests = fs::read_dir(growing.file("lake/_manifest")).unwrap();
+    let last = manifests.map(|entry| entry.unwrap().path()).max().unwrap();
+    let manifest: serde_json::Value = serde_json::from_slice(&fs::read(last).unwrap()).unwrap();
+    assert_eq!((manifest["files"].as_array().unwrap().len(), manifest["removed"].as_array().unwrap().len()), (0, 2));
+    run(&growing);
+    assert_eq!(rows(&growing), made_by(&[(0..2, 1), (2..6, 2)]));
+}
+
+#[test]
+fn a_kill_at_each_step_of_a_rewind_is_no_harm() {
+    let growing = three_files();
+    for (step, found) in steps("published_files=0") {
+        let shown = text(&succeed(&mut rewind(&growing, "rows/rows.jsonl=0")).stdout);
+        let epoch = shown.split("with --yes, epoch ").nth(1).and_then(|rest| rest.split(' ').next()).unwrap();
+        let mut killed = rewind(&growing, "rows/rows.jsonl=0");
+        let output = killed.arg("--yes").env("MILLSTREAM_KILL_AT", format!("{step}:{epoch}")).output().unwrap();
+        assert_eq!(output.status.code(), None, "{step}: it was killed\n{}", text(&output.stderr));
+        let log = run(&growing);
+        assert!(log.contains(found), "{step}: the next start says what it found: {found:?}\n{log}");
+        assert_eq!(rows(&growing), made_by(&[(0..6, 1)]), "{step}");
+    }
+}
+
+#[test]
+fn mistakes_change_nothing_and_are_named() {
+    let growing = three_files();
+    for (to, message) in [
+        ("rows/rows.jsonl=55", "it was read up to offset 54"),
+        ("rows/nothing.jsonl=0", "nothing was read of \"nothing.jsonl\" of source \"rows\""),
+        ("raws/rows.jsonl=0", "nothing was read of a source \"raws\""),
+    ] {
+        let said = fail(rewind(&growing, to).arg("--yes"));
+        assert!(said.contains(message), "{to}: {said}");
+    }
+    assert_eq!(rewind(&growing, "rows").output().unwrap().status.code(), Some(2));
+    let host = growing.start(&[]);
+    let said = fail(&mut rewind(&growing, "rows/rows.jsonl=0"));
+    assert!(
+        said.contains("is in use by another running millstream") && said.contains("help:  stop the other one"),
+        "{said}"
+    );
+    host.finish();
+    let mut to_time = millstream();
+    to_time.arg("rewind").arg(&growing.pipeline).args(["--replace", "--to-time", "2013-01-31T07:00:00Z"]);
+    let said = fail(&mut to_time);
+    assert!(said.contains("source \"rows\" is no topic, so --to-time finds no place in it"), "{said}");
+    let pipeline = fs::read_to_string(&growing.pipeline).unwrap();
+    let topic = "\n[output.topic]\nkafka = { brokers = \"nowhere:9\", topic = \"t\", format = \"json\" }\n";
+    fs::write(&growing.pipeline, pipeline + topic).unwrap();
+    let said = fail(&mut rewind(&growing, "rows/rows.jsonl=0"));
+    assert!(said.contains("what reached a topic cannot be taken back") && said.contains("--topics-again"), "{said}");
+    assert_eq!(rows(&growing), made_by(&[(0..6, 1)]));
+}
+
+#[test]
+fn a_topics_partition_is_read_again_from_there() {
+    let kafka = Kafka::shared();
+    kafka.create_topic("rewind", 2);
+    let folder = tempfile::tempdir().unwrap();
+    let source = format!(
+        r#"kafka = {{ brokers = "{}", topic = "rewind", group = "rewind", start = "earliest" }}"#,
+        kafka.brokers()
+    );
+    let pipeline = tag::pipeline(folder.path(), &source);
+    put(&folder.path().join("tag.wasm"), version(1));
+    let read = |first: i64| {
+        kafka.produce("rewind", 2, (first..first + 10).map(|id| format!("{{\"id\":{id}}}")));
+        succeed(millstream().arg("run").arg(&pipeline).args(["--until-caught-up", "--no-progress"]));
+    };
+    [0, 10, 20].into_iter().for_each(read);
+    let rewind = |to: &str| {
+        let mut command = millstream();
+        let how = if to.contains('=') { "--to-offset" } else { "--to-time" };
+        succeed(command.arg("rewind").arg(&pipeline).args(["--replace", "--yes", how, to]))
+    };
+    let once = |ids: std::ops::Range<i64>| ids.map(|id| (id, 1)).collect::<BTreeMap<i64, u32>>();
+    for to in ["rows/0=7", "rows/0=0", "rows/1=3", "2000-01-01T00:00:00Z"] {
+        rewind(to);
+        let left = tag::read_lake(&folder.path().join("lake"));
+        assert!(left.ids.len() < 30 && left.ids.values().all(|times| *times == 1), "{to}: {:?}", left.ids);
+        succeed(millstream().arg("run").arg(&pipeline).args(["--until-caught-up", "--no-progress"]));
+        assert_eq!(tag::read_lake(&folder.path().join("lake")).ids, once(0..30), "{to}");
+    }
+}
