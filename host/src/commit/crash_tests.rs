@@ -414,3 +414,21 @@ fn a_failed_operation_ends_the_run_and_the_next_one_goes_on() {
         check(&disk, &counts, &what);
     }
 }
+
+#[test]
+fn a_record_that_was_written_and_not_synced_is_not_lost_behind_its_files() {
+    let whole = Arc::new(MemoryDisk::new());
+    live(&whole, 1).unwrap();
+    for operation in 1..=whole.operations() {
+        let disk = Arc::new(MemoryDisk::new());
+        // The process ends, and nothing is lost yet; the power goes a little later, in the life behind it.
+        disk.fail_at(operation);
+        let what = format!("failure of operation {operation}, then a loss of power");
+        assert!(live(&disk, 1).is_err(), "{what}: it is noticed");
+        disk.crash_at(disk.operations() + 1 + operation * 7_919 % 50);
+        assert!(live(&disk, 2).is_err() || !disk.has_crashed(), "{what}: a life goes on behind a crash");
+        disk.crash(operation);
+        let counts = live(&disk, 3).unwrap_or_else(|error| panic!("{what}: {error}"));
+        check(&disk, &counts, &what);
+    }
+}

@@ -123,8 +123,9 @@ impl Epochs {
             epochs.check_not_behind(last.as_ref())?;
             epochs.log.cut()?;
         }
-        if let Some(record) = epochs.transacted(last.as_ref())? {
-            last = Some(Last { record, finished: false });
+        match epochs.transacted(last.as_ref())? {
+            Some(record) => last = Some(Last { record, finished: false }),
+            None => epochs.write_again(last.as_ref())?,
         }
         if let Some(Last { record, finished }) = last {
             epochs.check(&record)?;
@@ -170,6 +171,15 @@ impl Epochs {
         self.log.write(&record)?;
         self.log.commit()?;
         Ok(Some(record))
+    }
+
+    /// A record that is not finished may not be synced, or its sync failed: what was read may still be lost. It is written
+    /// and synced once more before its files get their names, which nothing takes back.
+    fn write_again(&mut self, logged: Option<&Last>) -> Result<()> {
+        let Some(Last { record, finished: false }) = logged else { return Ok(()) };
+        self.check(record)?;
+        self.log.write(record)?;
+        self.log.commit()
     }
 
     fn check(&self, record: &CommitRecord) -> Result<()> {

@@ -8,7 +8,7 @@
 //! |---|---|---|---|
 //! | prepared | outputs are staged and synced | staged files that no record names | deletes them, reads from the last commit's positions |
 //! | transacted | with topics that get each row once: the transaction is committed, see `kafka` | a record in the commit topic that is ahead of the log | writes it into the log, publishes its files |
-//! | written | the record is in the log, not synced | a record that is whole, or torn | whole: as committed; torn: cuts it off, then as prepared |
+//! | written | the record is in the log, not synced | a record that is whole, or torn | whole: writes it again and syncs it, then as committed; torn: cuts it off, then as prepared |
 //! | committed | the log is synced | staged files that the record names | publishes them |
 //! | published | files have their final names, folders are synced | all files, no manifest | publishes again: a file that has its name already is done |
 //! | manifested | the epoch's manifest names its files | a log without the finished mark | publishes again, which changes nothing |

@@ -212,7 +212,7 @@ pub fn parts(
     let mut outputs = vec![Sink::open(&plan.outputs[0], &OutputKind::Parquet(parquet(settings)), opening)?];
     if let Some(transactions) = topic {
         let writer = Box::new(MemoryTopic::new(transactions, opening.worker % 2));
-        outputs.push(Sink::Topic { writer, told_rows: 0 });
+        outputs.push(Sink::Topic(writer));
     }
     let version = stamp.digests.get(STAGE).and_then(|digest| version(digest)).unwrap_or(0);
     Ok(Parts {

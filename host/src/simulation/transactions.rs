@@ -79,6 +79,8 @@ pub struct MemoryTransactions {
     records: Vec<CommitRecord>,
     membership: SharedMembership,
     is_open: AtomicBool,
+    /// A row was not delivered: nothing of the transaction can be committed any more.
+    has_failed: AtomicBool,
 }
 
 impl MemoryTransactions {
@@ -93,6 +95,7 @@ impl MemoryTransactions {
             records: Vec::new(),
             membership: Arc::clone(membership),
             is_open: AtomicBool::new(false),
+            has_failed: AtomicBool::new(false),
         };
         transactions.records = transactions.read_records()?;
         Ok(Arc::new(transactions))
@@ -184,6 +187,9 @@ impl Steps for MemoryTransactions {
     }
 
     fn end(&self) -> Result<()> {
+        if self.has_failed.load(Ordering::Acquire) {
+            return Err(Error::new(ErrorKind::Unavailable, "commit: a row was not delivered"));
+        }
         settled(&self.client, "commit", |cluster| cluster.end(&self.producer, true))?;
         self.is_open.store(false, Ordering::Release);
         Ok(())
@@ -219,21 +225,13 @@ pub fn offsets(positions: &Positions, owned: &BTreeSet<usize>) -> BTreeMap<Topic
 pub struct MemoryTopic {
     transactions: Arc<MemoryTransactions>,
     partition: usize,
-    written_rows: u64,
-    acknowledged_rows: u64,
-    prepared_rows: u64,
+    rows: u64,
 }
 
 impl MemoryTopic {
     /// It writes to one partition.
     pub fn new(transactions: &Arc<MemoryTransactions>, partition: usize) -> Self {
-        Self {
-            transactions: Arc::clone(transactions),
-            partition,
-            written_rows: 0,
-            acknowledged_rows: 0,
-            prepared_rows: 0,
-        }
+        Self { transactions: Arc::clone(transactions), partition, rows: 0 }
     }
 }
 
@@ -247,16 +245,16 @@ impl TopicWriter for MemoryTopic {
     }
 
     fn write_values(&mut self, values: &[String]) -> Result<()> {
-        self.written_rows += values.len() as u64;
+        self.rows += values.len() as u64;
         let rows: Vec<_> = values.iter().map(|value| (String::new(), value.clone().into_bytes())).collect();
-        let sent = self.transactions.send_rows("rows", &(OUTPUT.to_owned(), self.partition), &rows);
-        match sent {
-            Ok(()) => self.acknowledged_rows += values.len() as u64,
-            // Its answer is waited for when the epoch ends.
-            Err(error) if error.kind() == ErrorKind::Unavailable => {}
-            Err(error) => return Err(error),
+        match self.transactions.send_rows("rows", &(OUTPUT.to_owned(), self.partition), &rows) {
+            // The commit says so.
+            Err(error) if error.kind() == ErrorKind::Unavailable => {
+                self.transactions.has_failed.store(true, Ordering::Release);
+                Ok(())
+            }
+            sent => sent,
         }
-        Ok(())
     }
 
     fn most_value_bytes(&self) -> usize {
@@ -264,10 +262,7 @@ impl TopicWriter for MemoryTopic {
     }
 
     fn prepare(&mut self, _timeout: Duration) -> Result<u64> {
-        if self.acknowledged_rows < self.written_rows {
-            return Err(Error::new(ErrorKind::Unavailable, "rows were not acknowledged"));
-        }
-        Ok(self.written_rows - std::mem::replace(&mut self.prepared_rows, self.written_rows))
+        Ok(std::mem::take(&mut self.rows))
     }
 }
 
