@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use millstream::config::{self, BatchSettings, Located, Lost, Start};
 use millstream::error::{Error, ErrorKind, Result};
+use millstream::output::TopicWriter;
 use millstream::record::{Partition, Records};
 use millstream::source::kafka::{From, JoinOptions, KafkaReader, KafkaSource, Members, Reads, Wanted};
 use millstream::source::{Position, Positions, Ranges, Read, Reader};
