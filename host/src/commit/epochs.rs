@@ -213,13 +213,7 @@ impl Epochs {
     }
 
     /// What the commits from now on say of the hosts that share the work.
-    /// Where partitions of the groups stand that others were dealt is theirs to say.
     pub fn share(&mut self, sharing: Sharing) {
-        let (groups, assigned) = (&sharing.groups, &sharing.assigned);
-        let is_own = |partition: &Partition| !groups.contains_key(&*partition.source) || assigned.contains(partition);
-        if !assigned.is_empty() {
-            self.positions.retain(|partition, _| is_own(partition));
-        }
         self.sharing = sharing;
     }
 

@@ -48,17 +48,29 @@ pub struct Sharing {
     /// Source -> the group whose offsets the transactions hold. Hosts with the same groups share the work; others only have
     /// a pipeline of the same name.
     pub groups: BTreeMap<String, String>,
-    /// What the groups had dealt out to this host; none when what it left was brought to an end.
+    /// What the groups had dealt out to this host: on these partitions its positions are the last word.
     pub assigned: BTreeSet<Partition>,
     /// Output -> the id of its lake.
     pub lakes: BTreeMap<String, String>,
 }
 
-/// What the records of all hosts, in the order of their commits, say of where partitions were read to. A record names only
-/// partitions that its host was dealt last, so of two that name the same one the later is right, also when it says less:
-/// somebody took the partition back.
+/// What the records of all hosts, in the order of their commits, say of where partitions were read to: the last host that
+/// had a partition knows; where the record of that commit is gone, the farthest position is the last.
 pub fn positions_of(records: &[&CommitRecord]) -> Positions {
-    records.iter().flat_map(|record| record.positions.clone()).collect()
+    let mut positions = Positions::new();
+    for record in records {
+        for (partition, position) in &record.positions {
+            let known = positions.entry(partition.clone()).or_default();
+            if position.ranges.end() > known.ranges.end() {
+                known.clone_from(position);
+            }
+        }
+    }
+    for record in records {
+        let assigned = record.positions.iter().filter(|(partition, _)| record.sharing.assigned.contains(partition));
+        positions.extend(assigned.map(|(partition, position)| (partition.clone(), position.clone())));
+    }
+    positions
 }
 
 /// What identifies a plan in commits, in footers and across restarts.

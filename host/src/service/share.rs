@@ -17,7 +17,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::pipeline::Counts;
 use crate::source::Positions;
 
-/// Prepares a run that shares the work of its groups.
+/// Prepares a run that shares the work of its groups; whether there is something to share.
 pub fn share(
     assembly: &Assembly,
     transactions: &Arc<Transactions>,
@@ -25,13 +25,8 @@ pub fn share(
     sources: &Arc<Sources>,
 ) -> Result<()> {
     let groups = sources.groups();
-    if groups.is_empty() {
-        // It says nothing new of the groups.
-        let own = epochs.last().map(|last| last.positions.clone()).unwrap_or_default();
-        return sources.start_at(&own, &own);
-    }
     let own = epochs.last().map(|last| last.positions.clone()).unwrap_or_default();
-    let records = peers(assembly, transactions, sources, &groups)?;
+    let records = if groups.is_empty() { Vec::new() } else { peers(assembly, transactions, sources, &groups)? };
     let all = with_own(&records, epochs.last());
     let all = positions_of(&all);
     sources.start_at(&own, &all)?;
@@ -40,6 +35,8 @@ pub fn share(
     let assigned: BTreeSet<_> = starts.into_iter().map(|(partition, _)| partition).collect();
     let lakes = lake_ids(assembly)?;
     check_lakes(&records, &lakes)?;
+    // A run that reads no topic says nothing new of the groups, but that it reads none of their partitions.
+    let groups = if groups.is_empty() { epochs.sharing().groups.clone() } else { groups };
     epochs.share(Sharing { groups, assigned, lakes });
     Ok(())
 }
