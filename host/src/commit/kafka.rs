@@ -220,8 +220,8 @@ impl Transactions {
     }
 
     /// For a writer of one output of one worker, what becomes of its rows: the commit waits for them.
-    pub(crate) fn delivered(&self) -> Arc<Delivered> {
-        let delivered = Arc::<Delivered>::default();
+    pub(crate) fn delivered(&self, owner: &str, topic: &str) -> Arc<Delivered> {
+        let delivered = Delivered::new(owner, topic);
         let mut all = self.delivered.lock().unwrap_or_else(PoisonError::into_inner);
         // A writer that is gone, because another plan took over, has had its rows committed.
         all.retain(|of_writer| Arc::strong_count(of_writer) > 1);
@@ -232,10 +232,7 @@ impl Transactions {
     /// Whether the brokers have every row of the epoch, and all else that was sent.
     fn is_delivered(&self) -> Result<bool> {
         let all = self.delivered.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(reason) = all.iter().find_map(|of_writer| of_writer.failed()) {
-            let what = format!("{OWNER}: a topic at {} did not take a row: {reason}", self.cluster.brokers);
-            return Err(Error::new(ErrorKind::Unavailable, what));
-        }
+        all.iter().try_for_each(|of_writer| of_writer.check(&self.cluster.brokers))?;
         Ok(self.producer.in_flight_count() == 0 && all.iter().all(|of_writer| of_writer.is_complete()))
     }
 
@@ -428,8 +425,11 @@ impl Steps for Transactions {
     fn send_offsets(&self, positions: &Positions) -> Result<()> {
         let Some(groups) = self.groups.get() else { return Ok(()) };
         for GroupOffsets { offsets, group } in groups(positions)? {
-            answered(|| self.producer.send_offsets_to_transaction(&offsets, &group, CALL))
-                .map_err(|error| self.failed("the offsets of a group are not taken", error))?;
+            if let Err(error) = answered(|| self.producer.send_offsets_to_transaction(&offsets, &group, CALL)) {
+                // A row that was not taken ends the transaction, and is the reason why nothing else is taken.
+                self.is_delivered()?;
+                return Err(self.failed("the offsets of a group are not taken", error));
+            }
         }
         Ok(())
     }

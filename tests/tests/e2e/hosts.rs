@@ -145,6 +145,9 @@ fn hosts_that_join_leave_and_die_share_the_work() {
     let mut one = job.follow("one");
     let mut two = job.follow("two");
     one.wait_for("partitions move");
+    // It has some of them now, and work of its own.
+    two.wait_for("partitions move");
+    two.wait_for("running");
     two.wait_for("committed");
     // Dies with rows in the spool: who is left makes files of them.
     two.kill();

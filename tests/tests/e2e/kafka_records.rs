@@ -18,7 +18,6 @@ use crate::topics::{each_once, lake_ids};
 
 struct Job {
     kafka: &'static Kafka,
-    name: String,
     folder: TempDir,
 }
 
@@ -53,7 +52,7 @@ file = {{ path = "rejects" }}
 "#
         );
         fs::write(folder.path().join("pipeline.toml"), pipeline).unwrap();
-        Self { kafka, name: name.to_owned(), folder }
+        Self { kafka, folder }
     }
 
     fn run(&self) -> Command {

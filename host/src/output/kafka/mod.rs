@@ -39,10 +39,6 @@ use producer::{Delivered, Outgoing, Sent, producer};
 /// Rows between two looks at what was acknowledged.
 const POLL_ROWS: usize = 1024;
 
-/// The way out for a row that is too large.
-const TOO_LARGE: &str = "raise `message.max.bytes` in `properties` and the topic's max.message.bytes, or let a stage reject such \
-                         rows; nothing of this epoch was committed, the next start reads it again";
-
 /// How long the brokers may take to answer at the start.
 const START_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -91,8 +87,8 @@ impl KafkaWriter {
             None => producer(&owner, &brokers, &settings.properties, None)?,
         };
         let delivered = match &transactions {
-            Some(transactions) => transactions.delivered(),
-            None => Arc::default(),
+            Some(transactions) => transactions.delivered(&owner, &settings.topic.value),
+            None => Delivered::new(&owner, &settings.topic.value),
         };
         let topic = settings.topic.value.clone();
         let (written_rows, prepared_rows) = (0, 0);
@@ -154,7 +150,7 @@ impl KafkaWriter {
     fn not_sent(&self, bytes: usize, error: KafkaError) -> Error {
         if error.rdkafka_error_code() == Some(RDKafkaErrorCode::MessageSizeTooLarge) {
             let what = format!("{}: a row of {bytes} bytes is too large for topic {:?}", self.owner, self.topic);
-            return Error::new(ErrorKind::Config, what).help(TOO_LARGE);
+            return Error::new(ErrorKind::Config, what).help(producer::TOO_LARGE);
         }
         Error::new(ErrorKind::Unavailable, format!("{}: a row was not taken for topic {:?}", self.owner, self.topic))
             .caused_by(error)
@@ -191,18 +187,7 @@ impl KafkaWriter {
     }
 
     fn check_failed(&self) -> Result<()> {
-        match self.delivered.failed() {
-            None => Ok(()),
-            // The brokers' limit; the producer's own is found when the row is sent.
-            Some(error) if error.rdkafka_error_code() == Some(RDKafkaErrorCode::MessageSizeTooLarge) => {
-                let what = format!("{}: a row is too large for topic {:?} at {}", self.owner, self.topic, self.brokers);
-                Err(Error::new(ErrorKind::Config, what).caused_by(error).help(TOO_LARGE))
-            }
-            Some(reason) => Err(Error::new(
-                ErrorKind::Unavailable,
-                format!("{}: topic {:?} at {} did not take a row: {reason}", self.owner, self.topic, self.brokers),
-            )),
-        }
+        self.delivered.check(&self.brokers)
     }
 }
 

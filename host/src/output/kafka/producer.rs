@@ -10,7 +10,7 @@ use rdkafka::message::DeliveryResult;
 use rdkafka::producer::{BaseProducer, BaseRecord, ProducerContext};
 use rdkafka::types::RDKafkaErrorCode;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::source::kafka::client::{ClientLog, Context, Fixed, configure, not_created};
 
 /// librdkafka's `message.max.bytes`, and brokers' too but for some bytes.
@@ -44,6 +44,10 @@ const FIXED: &[Fixed] = &[
     Fixed { name: "transactional.id", value: None, reason: "transactions belong to the host" },
 ];
 
+/// The way out for a row that is too large.
+pub(crate) const TOO_LARGE: &str = "raise `message.max.bytes` in `properties` and the topic's max.message.bytes, or let a stage reject such \
+                         rows; nothing of this epoch was committed, the next start reads it again";
+
 /// What became of one writer's rows.
 #[derive(Default)]
 pub(crate) struct Delivered {
@@ -52,6 +56,8 @@ pub(crate) struct Delivered {
     /// Rows that the commit waits for: those of the epochs that ended.
     pub prepared_rows: AtomicU64,
     failed: Mutex<Option<KafkaError>>,
+    owner: String,
+    topic: String,
 }
 
 impl Delivered {
@@ -60,9 +66,26 @@ impl Delivered {
         self.acknowledged_rows.load(Ordering::Relaxed) >= self.prepared_rows.load(Ordering::Relaxed)
     }
 
-    /// Why the first row that was not taken was not.
-    pub fn failed(&self) -> Option<KafkaError> {
-        self.failed.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    /// For the rows of an output, which `owner` names, to a topic.
+    pub fn new(owner: &str, topic: &str) -> Arc<Self> {
+        Arc::new(Self { owner: owner.to_owned(), topic: topic.to_owned(), ..Self::default() })
+    }
+
+    /// Fails when a row was not taken.
+    pub fn check(&self, brokers: &str) -> Result<()> {
+        let (owner, topic) = (&self.owner, &self.topic);
+        match self.failed.lock().unwrap_or_else(PoisonError::into_inner).clone() {
+            None => Ok(()),
+            // The brokers' limit; the producer's own is found when the row is sent.
+            Some(error) if error.rdkafka_error_code() == Some(RDKafkaErrorCode::MessageSizeTooLarge) => {
+                let what = format!("{owner}: a row is too large for topic {topic:?} at {brokers}");
+                Err(Error::new(ErrorKind::Config, what).caused_by(error).help(TOO_LARGE))
+            }
+            Some(reason) => {
+                let what = format!("{owner}: topic {topic:?} at {brokers} did not take a row: {reason}");
+                Err(Error::new(ErrorKind::Unavailable, what))
+            }
+        }
     }
 }
 
