@@ -46,6 +46,7 @@ pub struct Replayed {
 pub const REJECTS_SOURCE: &str = "@rejects";
 
 /// Where rejects go in that are tried again.
+#[expect(clippy::large_enum_variant, reason = "one value a block of rows")]
 #[derive(Clone, Debug)]
 pub enum Entry {
     /// At the decoder of their source.

@@ -50,7 +50,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::{BaseProducer, Producer};
 
 use super::record::CommitRecord;
-use super::topic::{self, CommitTopic, Steps};
+use super::topic::{self, CommitTopic, Each, Steps};
 use crate::config::BatchSettings;
 use crate::error::{Error, ErrorKind, Result};
 use crate::output::kafka::flush;
@@ -70,6 +70,9 @@ const ALLOWANCE: Duration = Duration::from_secs(60);
 
 /// Brokers' own `transaction.max.timeout.ms`.
 const LONGEST: Duration = Duration::from_secs(15 * 60);
+
+/// By then it is known why a row was not taken.
+const REASON: Duration = Duration::from_secs(1);
 
 /// A commit of another host that is under way is over by then.
 const STUCK: Duration = Duration::from_secs(3);
@@ -324,7 +327,7 @@ impl Transactions {
         client: BaseConsumer<Context>,
         range: (i64, i64),
         deadline: Instant,
-        take: &mut dyn FnMut(i64, Option<&[u8]>, Option<&[u8]>) -> Result<()>,
+        take: &mut Each<'_>,
     ) -> Result<()> {
         let mut reader = part_of(OWNER, &self.topic, client, range)?;
         loop {
@@ -427,7 +430,7 @@ impl Steps for Transactions {
         for GroupOffsets { offsets, group } in groups(positions)? {
             if let Err(error) = answered(|| self.producer.send_offsets_to_transaction(&offsets, &group, CALL)) {
                 // A row that was not taken ends the transaction, and is the reason why nothing else is taken.
-                self.is_delivered()?;
+                flush(&self.producer, REASON, || self.is_delivered())?;
                 return Err(self.failed("the offsets of a group are not taken", error));
             }
         }
@@ -483,7 +486,7 @@ impl CommitTopic for TopicReader<'_> {
         Ok(())
     }
 
-    fn read(&self, each: &mut dyn FnMut(i64, Option<&[u8]>, Option<&[u8]>) -> Result<()>) -> Result<()> {
+    fn read(&self, each: &mut Each<'_>) -> Result<()> {
         let bounds = self.transactions.bounds(&self.of_committed, self.deadline)?;
         self.transactions.read(self.transactions.reader("read_committed")?, bounds, self.deadline, each)
     }

@@ -32,6 +32,9 @@ pub trait Steps {
     fn end(&self) -> Result<()>;
 }
 
+/// Takes a message: its offset, key and value.
+pub type Each<'a> = dyn FnMut(i64, Option<&[u8]>, Option<&[u8]>) -> Result<()> + 'a;
+
 /// The commit topic, to be read.
 pub trait CommitTopic {
     /// The end that everybody sees.
@@ -44,7 +47,7 @@ pub trait CommitTopic {
     fn wait(&self) -> Result<()>;
 
     /// Hands out every message that a reader of committed records sees: offset, key, value.
-    fn read(&self, each: &mut dyn FnMut(i64, Option<&[u8]>, Option<&[u8]>) -> Result<()>) -> Result<()>;
+    fn read(&self, each: &mut Each<'_>) -> Result<()>;
 }
 
 /// The first line of a message; behind it a part of the record's JSON.

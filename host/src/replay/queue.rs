@@ -213,7 +213,7 @@ impl Replays {
 fn count(file: &StoredFile, request: &Request, replayed: &Replayed) -> Result<(u64, u64)> {
     let (mut rows, mut skipped) = (0, 0);
     let mut blocks = Blocks::open(&file.name, &file.path, false)?;
-    while let Some(block) = blocks.next()? {
+    while let Some(block) = blocks.next_block()? {
         for row in (0..block.rows.num_rows()).filter(|row| request.filter.has_row(&block, *row)) {
             match !request.again && replayed.has(&file.name, block.number(row)) {
                 true => skipped += 1,

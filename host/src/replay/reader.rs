@@ -80,7 +80,7 @@ impl ReplayReader {
     fn step(&mut self, bounds: &BatchSettings) -> Result<Option<()>> {
         let Some(current) = &mut self.current else { return Ok(None) };
         if let Some(open) = &mut current.open {
-            let Some(block) = open.blocks.next()? else {
+            let Some(block) = open.blocks.next_block()? else {
                 current.open = None;
                 return Ok(Some(()));
             };

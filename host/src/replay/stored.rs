@@ -202,7 +202,7 @@ impl Blocks {
     }
 
     /// The next rows; none at the end.
-    pub fn next(&mut self) -> Result<Option<Block>> {
+    pub fn next_block(&mut self) -> Result<Option<Block>> {
         loop {
             if let Some(rows) = self.rows.as_mut().and_then(Iterator::next) {
                 let rows = rows.map_err(|error| unreadable(&self.path).caused_by(error))?;

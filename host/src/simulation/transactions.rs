@@ -11,7 +11,7 @@ use arrow::datatypes::Int64Type;
 
 use super::kafka::{Cluster, Isolation, Producer, Refusal, TopicPartition};
 use super::machine::Client;
-use crate::commit::topic::{self, CommitTopic, Steps};
+use crate::commit::topic::{self, CommitTopic, Each, Steps};
 use crate::commit::{CommitRecord, Transaction};
 use crate::config::BatchSettings;
 use crate::error::{Error, ErrorKind, Result};
@@ -144,7 +144,7 @@ impl CommitTopic for MemoryCommits<'_> {
         Ok(())
     }
 
-    fn read(&self, each: &mut dyn FnMut(i64, Option<&[u8]>, Option<&[u8]>) -> Result<()>) -> Result<()> {
+    fn read(&self, each: &mut Each<'_>) -> Result<()> {
         let all =
             |cluster: &mut Cluster| Ok(cluster.read(&(COMMITS.to_owned(), 0), 0, usize::MAX, Isolation::Committed).0);
         let messages = settled(self.client, "read", all)?;

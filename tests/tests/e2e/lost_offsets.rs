@@ -92,37 +92,6 @@ fn offsets_that_are_gone_at_the_start_are_an_error_or_a_counted_gap() {
     assert_eq!((job.lost(), job.lake().len()), (0, 15), "counted once");
 }
 
-/// A reader that stands still while the topic's records go: it has read some, and not committed them.
-fn lose_while_running(job: &Job, host: &mut Host) {
-    job.produce(1, 0..10);
-    host.wait_for("committed");
-    host.signal("STOP");
-    job.produce(1, 10..30);
-    job.kafka.delete_before(&job.name, 0, 25);
-    host.signal("CONT");
-}
-
-#[test]
-fn offsets_that_go_while_it_runs_are_an_error_or_a_counted_gap() {
-    let job = Job::new("lost-running", "start = \"earliest\"");
-    let mut host = Host::start(&mut job.run("--follow"));
-    lose_while_running(&job, &mut host);
-    let status = host.ends_within(PATIENCE).expect("it ends");
-    let said = host.rest();
-    assert_eq!(status.code(), Some(1), "{said}");
-    assert!(said.contains("has no offset 10 any more") && said.contains("lost = \"skip\""), "{said}");
-
-    let job = Job::new("lost-skipped", "start = \"earliest\", lost = \"skip\"");
-    let mut host = Host::start(&mut job.run("--follow"));
-    lose_while_running(&job, &mut host);
-    let said = host.wait_for("the run goes on behind the gap");
-    assert!(said.contains("from=10 to=25 lost=15"), "{said}");
-    host.wait_for("committed");
-    host.finish();
-    assert_eq!(job.lost(), 15);
-    assert_eq!(job.lake(), (0..10).chain(25..30).collect::<Vec<_>>());
-}
-
 #[test]
 fn a_topic_that_was_made_again_is_refused() {
     let job = Job::new("made-again", "start = \"earliest\"");

@@ -112,7 +112,7 @@ fn for_each(
     let replayed = replays.replayed()?;
     for file in files(replays.rejects()?)?.iter().filter(|file| filter.has_file(file)) {
         let mut blocks = Blocks::open(&file.name, &file.path, false)?;
-        while let Some(block) = blocks.next()? {
+        while let Some(block) = blocks.next_block()? {
             for row in (0..block.rows.num_rows()).filter(|row| filter.has_row(&block, *row)) {
                 each(file, &block, row, replayed.has(&file.name, block.number(row)))?;
             }
@@ -198,7 +198,7 @@ impl Show {
         let files = files(replays.rejects()?)?;
         let file = files.iter().find(|file| *file.name == *name).ok_or_else(missing)?;
         let mut blocks = Blocks::open(&file.name, &file.path, true)?;
-        while let Some(block) = blocks.next()? {
+        while let Some(block) = blocks.next_block()? {
             let Some(row) = usize::try_from(number - block.first_row).ok().filter(|row| *row < block.rows.num_rows())
             else {
                 continue;

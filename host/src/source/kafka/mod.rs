@@ -76,7 +76,8 @@ impl Members {
     /// Whether a group took partitions without asking since this was asked last.
     pub fn were_lost(&self) -> bool {
         let members = self.members.lock().unwrap_or_else(PoisonError::into_inner);
-        members.values().fold(false, |were, member| member.was_lost() || were)
+        // Each is asked: what one says is said once.
+        members.values().filter(|member| member.was_lost()).count() > 0
     }
 }
 
