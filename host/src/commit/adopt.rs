@@ -8,7 +8,8 @@
 //! A taker that dies on the way left nothing that another one, or the host itself, does not find: the truth is in the gone
 //! host's own record. Two takers at once: the second one's taking of the id ends what the first one can commit. Files that
 //! are made in place of a host have names and a staging folder of their own (`Host::in_place_of`), so that nobody who stood
-//! still writes into them.
+//! still writes into them. And nobody who stood still deletes what others made meanwhile: files of epochs behind the last
+//! one that he knows of are not his to judge (`Epochs::delete_leftovers`).
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -62,6 +63,7 @@ pub fn adopt(taker: &Taker<'_>, transaction: Arc<dyn Transaction>) -> Result<u64
         host: gone,
         lakes: taker.lakes.clone(),
         transaction: Some(transaction),
+        is_host: false,
         reached: Box::new(|_: Step, _| {}),
     };
     let (mut epochs, recovered) = Epochs::open(settings)?;

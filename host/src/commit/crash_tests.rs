@@ -233,6 +233,7 @@ fn live_with(disk: &Arc<MemoryDisk>, incarnation: u64, topic: Option<&Arc<Memory
             let last = topic.committed.lock().unwrap().last().cloned();
             Arc::new(MemoryTransaction { topic: Arc::clone(topic), last }) as Arc<dyn Transaction>
         }),
+        is_host: true,
         reached: Box::new(|_: Step, _| {}),
     };
     let (mut epochs, recovered) = Epochs::open(settings)?;

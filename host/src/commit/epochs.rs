@@ -85,6 +85,8 @@ pub struct Settings {
     pub lakes: BTreeMap<String, PathBuf>,
     /// For rows that reach topics exactly once; none without.
     pub transaction: Option<Arc<dyn Transaction>>,
+    /// Whether this process holds the host's data folder; another one works in its place, and the host may come back.
+    pub is_host: bool,
     /// Called behind each step of each epoch: tests kill the process there.
     pub reached: Box<dyn Fn(Step, u64) + Send>,
 }
@@ -110,6 +112,8 @@ pub struct Epochs {
     /// Where the epoch after the last one begins.
     positions: Positions,
     sharing: Sharing,
+    /// Whether leftovers of all that worked as this host were deleted.
+    is_tidy: bool,
 }
 
 impl Epochs {
@@ -117,7 +121,7 @@ impl Epochs {
     pub fn open(settings: Settings) -> Result<(Self, Recovered)> {
         let (log, mut last) = CommitLog::open(Arc::clone(&settings.disk), &settings.folder)?;
         let (positions, sharing) = (Positions::new(), Sharing::default());
-        let mut epochs = Self { settings, log, last: None, positions, sharing };
+        let mut epochs = Self { settings, log, last: None, positions, sharing, is_tidy: false };
         let mut recovered = Recovered::default();
         if epochs.log.is_torn() {
             epochs.check_not_behind(last.as_ref())?;
@@ -144,7 +148,7 @@ impl Epochs {
             epochs.positions = record.positions.clone();
             epochs.last = Some(record);
         }
-        recovered.deleted_files = epochs.delete_leftovers()?;
+        recovered.deleted_files = epochs.delete_leftovers(true)?;
         tracing::info!(
             epoch = epochs.last.as_ref().map_or(0, |last| last.epoch),
             published_files = recovered.published_files,
@@ -304,6 +308,10 @@ impl Epochs {
         self.positions.clone_from(&record.positions);
         self.last = Some(record);
         obsolete.iter().try_for_each(|path| self.remove(path))?;
+        if !self.is_tidy {
+            self.delete_leftovers(false)?;
+            self.is_tidy = true;
+        }
         self.last.as_ref().ok_or_else(|| Error::new(ErrorKind::Internal, "the commit that was just made is gone"))
     }
 
@@ -452,23 +460,33 @@ impl Epochs {
         Ok(())
     }
 
-    /// Deletes everything in this host's staging, and in that of others that adopted what it left, that the last commit
-    /// does not name.
-    fn delete_leftovers(&self) -> Result<usize> {
+    /// Deletes what the last commit does not name in this host's staging, and in that of others that adopted what it left.
+    /// Files of later epochs stay: whoever makes them may be at work, and commit them. In its own staging the host itself
+    /// knows better: at its start all of that goes, and then what is there is its own work.
+    fn delete_leftovers(&self, at_start: bool) -> Result<usize> {
         let waiting = self.waiting_spool();
+        let epoch = self.last.as_ref().map_or(0, |last| last.epoch);
+        let host = &self.settings.host;
         let mut deleted = 0;
-        for lake in self.settings.lakes.values().collect::<BTreeSet<_>>() {
+        for (output, lake) in &self.settings.lakes {
             let staging = lake.join(STAGING);
             let files = self
                 .settings
                 .disk
                 .files_below(&staging)
                 .map_err(|error| storage(&staging, "cannot be listed", error))?;
-            let own = |path: &PathBuf| {
-                let folder = path.strip_prefix(&staging).ok().and_then(|path| path.iter().next());
-                folder.and_then(|folder| folder.to_str()).is_some_and(|folder| self.settings.host.stages_in(folder))
+            let is_leftover = |path: &PathBuf| {
+                let mut below = path.strip_prefix(&staging).ok()?.iter();
+                let (folder, name) = (below.next()?.to_str()?, below.next_back()?.to_str()?);
+                let is_dead = || {
+                    let maker = Host { id: folder.to_owned(), ..host.clone() };
+                    epoch_of(output, &maker, name).is_some_and(|made| made <= epoch)
+                };
+                let is_own = self.settings.is_host && folder == host.id;
+                let may_go = if is_own { at_start } else { host.stages_in(folder) && is_dead() };
+                Some(may_go && !waiting.contains(path))
             };
-            for path in files.into_iter().filter(|path| own(path) && !waiting.contains(path)) {
+            for path in files.into_iter().filter(|path| is_leftover(path) == Some(true)) {
                 self.remove(&path)?;
                 deleted += 1;
             }

@@ -36,7 +36,7 @@
 
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -167,6 +167,8 @@ pub struct Transactions {
     is_open: AtomicBool,
     beginning: Mutex<()>,
     records: Vec<CommitRecord>,
+    /// The epoch that was committed last under the host's id, as far as is known here; 0: none.
+    epoch: AtomicU64,
     groups: OnceLock<Groups>,
     /// What became of the rows of each writer.
     delivered: Mutex<Vec<Arc<Delivered>>>,
@@ -197,6 +199,7 @@ impl Transactions {
             is_open: AtomicBool::new(false),
             beginning: Mutex::default(),
             records: Vec::new(),
+            epoch: AtomicU64::new(0),
             groups: OnceLock::new(),
             fenced: fenced.clone(),
             delivered: Mutex::default(),
@@ -208,6 +211,7 @@ impl Transactions {
         tracing::debug!(host, "what the host had open is ended");
         transactions.records = transactions.read_records()?;
         tracing::debug!(host, records = transactions.records.len(), "the commit topic is read");
+        *transactions.epoch.get_mut() = epoch_in(&transactions.records, host);
         Ok(Arc::new(transactions))
     }
 
@@ -237,6 +241,16 @@ impl Transactions {
         let all = self.delivered.lock().unwrap_or_else(PoisonError::into_inner);
         all.iter().try_for_each(|of_writer| of_writer.check(&self.cluster.brokers))?;
         Ok(self.producer.in_flight_count() == 0 && all.iter().all(|of_writer| of_writer.is_complete()))
+    }
+
+    /// A row that was not taken ends the transaction, and is the reason why nothing else is taken: the commit says so, when
+    /// it can be known soon.
+    fn refused_row(&self) -> Option<Error> {
+        let all = self.delivered.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = || all.iter().find_map(|of_writer| of_writer.refused(&self.cluster.brokers));
+        let is_known = || Ok(found().is_some() || self.producer.in_flight_count() == 0);
+        flush(&self.producer, REASON, is_known).ok()?;
+        found()
     }
 
     /// Begins a transaction if none is open: before the first row of an epoch. Any worker may be the first.
@@ -298,6 +312,18 @@ impl Transactions {
             of_all: self.reader("read_uncommitted")?,
             of_committed: self.reader("read_committed")?,
         })
+    }
+
+    /// What an error means when somebody else has committed under the host's id since this was opened, because the host stood
+    /// still, or came back: it says nothing of disk and records, for what was read of them is not true any more.
+    pub fn unless_outrun(&self, error: Error) -> Error {
+        let known = self.epoch.load(Ordering::Relaxed);
+        let is_outrun = || self.read_records().is_ok_and(|records| epoch_in(&records, &self.host) > known);
+        if error.kind() == ErrorKind::Unavailable || !is_outrun() {
+            return error;
+        }
+        Error::new(ErrorKind::Unavailable, format!("somebody else has committed what host {} left", self.host))
+            .caused_by(error)
     }
 
     /// Ends the transactions of hosts that stay open in the commit topic: a host that was killed in the middle of a commit
@@ -408,7 +434,9 @@ impl super::Transaction for Transactions {
     }
 
     fn commit(&self, record: &CommitRecord) -> Result<()> {
-        topic::commit(self, record, self.most_value_bytes)
+        topic::commit(self, record, self.most_value_bytes).map_err(|error| self.refused_row().unwrap_or(error))?;
+        self.epoch.store(record.epoch, Ordering::Relaxed);
+        Ok(())
     }
 }
 
@@ -428,11 +456,8 @@ impl Steps for Transactions {
     fn send_offsets(&self, positions: &Positions) -> Result<()> {
         let Some(groups) = self.groups.get() else { return Ok(()) };
         for GroupOffsets { offsets, group } in groups(positions)? {
-            if let Err(error) = answered(|| self.producer.send_offsets_to_transaction(&offsets, &group, CALL)) {
-                // A row that was not taken ends the transaction, and is the reason why nothing else is taken.
-                flush(&self.producer, REASON, || self.is_delivered())?;
-                return Err(self.failed("the offsets of a group are not taken", error));
-            }
+            answered(|| self.producer.send_offsets_to_transaction(&offsets, &group, CALL))
+                .map_err(|error| self.failed("the offsets of a group are not taken", error))?;
         }
         Ok(())
     }
@@ -500,12 +525,30 @@ impl std::fmt::Debug for Transactions {
 
 impl Drop for Transactions {
     fn drop(&mut self) {
-        if self.is_open.load(Ordering::Acquire)
-            && let Err(error) = self.producer.abort_transaction(CALL)
-        {
+        if !self.is_open.load(Ordering::Acquire) {
+            return;
+        }
+        let is_over = AtomicBool::new(false);
+        let aborted = std::thread::scope(|scope| {
+            // librdkafka waits until somebody has taken what became of each row.
+            scope.spawn(|| {
+                while !is_over.load(Ordering::Relaxed) {
+                    self.producer.poll(Duration::from_millis(10));
+                }
+            });
+            let aborted = self.producer.abort_transaction(CALL);
+            is_over.store(true, Ordering::Relaxed);
+            aborted
+        });
+        if let Err(error) = aborted {
             tracing::debug!(%error, "the open transaction is not aborted: the next start does it");
         }
     }
+}
+
+/// The epoch of a host's last commit, by the records of all; 0 for a host with none.
+fn epoch_in(records: &[CommitRecord], host: &str) -> u64 {
+    records.iter().find(|record| record.host == host).map_or(0, |record| record.epoch)
 }
 
 /// `transactional.id` of a host.

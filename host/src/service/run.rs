@@ -210,17 +210,24 @@ struct OneLife<'a> {
 impl OneLife<'_> {
     /// From the last commit to the end, or to an error.
     fn run(&self, tally: &mut Tally) -> Result<Outcome, Failure> {
+        let transactions = self.assembly.open_transactions()?;
+        self.run_with(transactions.as_ref(), tally).map_err(|failure| match (failure, &transactions) {
+            (Failure::Error(error), Some(transactions)) => Failure::Error(transactions.unless_outrun(error)),
+            (failure, _) => failure,
+        })
+    }
+
+    fn run_with(&self, transactions: Option<&Arc<Transactions>>, tally: &mut Tally) -> Result<Outcome, Failure> {
         let Self { assembly, settings, .. } = *self;
         let began_cpu_ns = process_cpu_ns();
         let pipeline = &assembly.pipeline;
         // Before the plugins are read: a file that changes from here on is seen.
         let watch = if settings.mode == Mode::Follow { Watch::start(assembly)? } else { None };
-        let transactions = assembly.open_transactions()?;
-        let (mut epochs, recovered) = Epochs::open(settings_of(assembly, settings.kill_at, transactions.clone()))?;
+        let (mut epochs, recovered) = Epochs::open(settings_of(assembly, settings.kill_at, transactions.cloned()))?;
         let (plan, logic) = choose(assembly, recovered.plan.as_ref())?;
         let (plan, stamp) = number_plan(assembly, plan, &logic, &recovered);
         settle_spool(assembly, &mut epochs, &recovered, tally)?;
-        let sources = self.open_sources(&mut epochs, transactions.as_ref())?;
+        let sources = self.open_sources(&mut epochs, transactions)?;
         let read = epochs.last().map(|last| last.positions.clone()).unwrap_or_default();
         let replays = ReplayReader::new(Arc::clone(&assembly.replays), &read, settings.mode == Mode::Follow);
         tally.add_gaps(sources.gaps());
@@ -332,6 +339,7 @@ pub(super) fn settings_of(
         host: assembly.host.clone(),
         lakes: lakes(&assembly.pipeline),
         transaction: transactions.map(|transactions| transactions as Arc<dyn Transaction>),
+        is_host: true,
         reached: Box::new(move |step, epoch| {
             if kill_at == Some((step, epoch)) {
                 kill_this_process();

@@ -27,9 +27,13 @@ pub fn share(
     let groups = sources.groups();
     let own = epochs.last().map(|last| last.positions.clone()).unwrap_or_default();
     let records = if groups.is_empty() { Vec::new() } else { peers(assembly, transactions, sources, &groups)? };
-    let all = with_own(&records, epochs.last());
-    let all = positions_of(&all);
-    sources.start_at(&own, &all)?;
+    let all = positions_of(&with_own(&records, epochs.last()));
+    if let Err(error) = sources.start_at(&own, &all) {
+        let now = if groups.is_empty() { Vec::new() } else { records_of(transactions, &groups)? };
+        let now = positions_of(&with_own(&now, epochs.last()));
+        let is_outrun = sources.dealt().iter().any(|partition| now.get(partition) != all.get(partition));
+        return Err(if is_outrun { outrun(error) } else { error });
+    }
     let starts = sources.starts();
     epochs.start_at(&starts, &all);
     let assigned: BTreeSet<_> = starts.into_iter().map(|(partition, _)| partition).collect();
@@ -61,18 +65,25 @@ fn peers(
         let what = "the brokers do not list this host in its group yet";
         return Err(Error::new(ErrorKind::Unavailable, what));
     }
-    let read = || -> Result<Vec<CommitRecord>> {
-        let records = transactions.read_records()?;
-        Ok(records.into_iter().filter(|record| record.sharing.groups == *groups).collect())
-    };
-    let records = read()?;
+    let records = records_of(transactions, groups)?;
     let gone = |record: &&CommitRecord| !hosts.contains(&record.host) && record.is_unfinished();
     let gone: Vec<&CommitRecord> = records.iter().filter(gone).collect();
     if gone.is_empty() {
         return Ok(records);
     }
     gone.into_iter().try_for_each(|record| take_over(assembly, record))?;
-    read()
+    records_of(transactions, groups)
+}
+
+fn records_of(transactions: &Transactions, groups: &BTreeMap<String, String>) -> Result<Vec<CommitRecord>> {
+    let records = transactions.read_records()?;
+    Ok(records.into_iter().filter(|record| record.sharing.groups == *groups).collect())
+}
+
+/// Group and records were read one behind the other, and another host committed in between: it had the partitions, because
+/// this host stood still and does not know yet that its group has let go of it. So a difference between them says nothing.
+fn outrun(error: Error) -> Error {
+    Error::new(ErrorKind::Unavailable, "another host commits what this host's groups dealt out to it").caused_by(error)
 }
 
 /// Brings a host's work to an end that is gone. What cannot be brought to an end now is not lost: its record stays.
@@ -85,9 +96,10 @@ fn take_over(assembly: &Assembly, record: &CommitRecord) -> Result<()> {
         lakes: lakes(&assembly.pipeline),
         opening: &|stamp, epoch| assembly.opening(stamp, 0, epoch),
     };
-    let adopted = assembly
-        .transactions_of(host, &Fenced::default())
-        .and_then(|transactions| adopt(&taker, transactions as Arc<dyn Transaction>));
+    let adopted = assembly.transactions_of(host, &Fenced::default()).and_then(|transactions| {
+        let adopted = adopt(&taker, Arc::clone(&transactions) as Arc<dyn Transaction>);
+        adopted.map_err(|error| transactions.unless_outrun(error))
+    });
     match adopted {
         Ok(rows) => {
             tracing::info!(host, epoch, rows, "a host is gone from the group: what it left is brought to an end");

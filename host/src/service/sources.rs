@@ -89,6 +89,11 @@ impl Sources {
         })
     }
 
+    /// What the groups dealt out to this host.
+    pub fn dealt(&self) -> Vec<Partition> {
+        self.shared().flat_map(KafkaSource::dealt).collect()
+    }
+
     /// What the groups dealt out to this host, and where it is read from.
     pub fn starts(&self) -> Vec<(Partition, i64)> {
         self.shared().flat_map(KafkaSource::starts).collect()

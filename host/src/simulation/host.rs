@@ -211,6 +211,7 @@ impl Host {
             host: commit::Host { id: self.id.clone(), incarnation: self.incarnation },
             lakes: job::lakes(),
             transaction: transactions.clone().map(|transactions| transactions as Arc<dyn Transaction>),
+            is_host: true,
             reached: Box::new(move |step, epoch| {
                 if step == Step::Committed {
                     committed.fetch_max(epoch, Ordering::Relaxed);

@@ -69,7 +69,7 @@ fn a_broker_that_is_restarted_or_away_costs_only_time() {
     let folder = job(&kafka.brokers());
     produce(&kafka, 0..1_000);
     let mut host = Host::follow(&folder.path().join("pipeline.toml"), &[]);
-    host.wait_for("committed");
+    host.wait_for("committed epoch=");
     for (round, time) in [Duration::ZERO, away()].into_iter().enumerate() {
         let first = 1_000 + round as i64 * 1_000;
         kafka.stop();
@@ -77,7 +77,7 @@ fn a_broker_that_is_restarted_or_away_costs_only_time() {
         std::thread::sleep(time);
         kafka.start_again();
         produce(&kafka, first..first + 1_000);
-        host.wait_for("committed");
+        host.wait_for("committed epoch=");
         assert!(host.ended().is_none(), "it goes on");
     }
     host.finish();
@@ -134,7 +134,7 @@ fn a_slow_broker_slows_the_run_and_throws_nobody_out_of_the_group() {
     let mut host = Host::follow(&folder.path().join("pipeline.toml"), &[]);
     // About 700 KB in and 1 MB out for all of it, at 40 KB a second and connection.
     slow.bytes_per_second.store(40_000, Ordering::Relaxed);
-    host.wait_for("committed");
+    host.wait_for("committed epoch=");
     std::thread::sleep(Duration::from_secs(15));
     slow.bytes_per_second.store(u64::MAX, Ordering::Relaxed);
     produce(&kafka, 50_000..50_100);

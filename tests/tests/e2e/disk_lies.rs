@@ -164,7 +164,7 @@ fn a_sync_that_fails_ends_the_run_for_good() {
         succeed(compile.current_dir(job.folder.path()).args(["-shared", "-fPIC", "-o", "sync.so", "sync.c"]));
         let mut run = job.run("--follow");
         let mut host = Host::start(run.env("LD_PRELOAD", job.path("sync.so")).env("FAIL_SYNC", job.path("failing")));
-        host.wait_for("committed");
+        host.wait_for("committed epoch=");
         put(&job.path("failing"), place);
         job.write(100);
         let said = job.ends(&mut host);
@@ -199,7 +199,7 @@ fn a_read_only_folder_ends_the_run_until_it_may_be_written() {
     read_only(&fail(&mut job.run("--until-caught-up")));
     assert!(disk.again("remount,rw"));
     let mut host = Host::start(&mut job.run("--follow"));
-    host.wait_for("committed");
+    host.wait_for("committed epoch=");
     let until = Instant::now() + PATIENCE;
     // While a file is open for writing it cannot be.
     while !disk.again("remount,ro") {
@@ -234,9 +234,9 @@ fn a_staged_file_that_the_disk_changed_is_not_published() {
 fn spooled_rows_that_the_disk_changed_are_not_taken_for_rows() {
     let mut job = Job::new();
     let mut host = Host::start(job.run("--follow").args(["--set", "output.lake.parquet.max_age=1h"]));
-    host.wait_for("committed");
+    host.wait_for("committed epoch=");
     job.write(100);
-    host.wait_for("committed");
+    host.wait_for("committed epoch=");
     host.kill();
     let spooled = job.staged(".spool");
     assert!(!spooled.is_empty());

@@ -63,7 +63,6 @@ file = {{ path = "rejects" }}
 }
 
 #[test]
-#[ignore = "open: the error of a row over the brokers' limit names what follows from it, not the row"]
 fn records_of_ten_megabytes_go_in_and_out_and_too_large_ones_lose_nothing() {
     let large = "\"message.max.bytes\" = \"12000000\"";
     let job = Job::new("large", "text = \"utf8\"", Some(&format!("properties = {{ {large} }}")));

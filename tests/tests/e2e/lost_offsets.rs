@@ -4,6 +4,7 @@
 
 use std::fs;
 use std::process::Command;
+use std::time::Instant;
 
 use millstream_tests::host::{Host, PATIENCE, fail, millstream, succeed, text};
 use millstream_tests::kafka::Kafka;
@@ -92,6 +93,45 @@ fn offsets_that_are_gone_at_the_start_are_an_error_or_a_counted_gap() {
     assert_eq!((job.lost(), job.lake().len()), (0, 15), "counted once");
 }
 
+/// Records go while a reader stands still. Its last request may still be answered with the first two of them.
+fn lose_while_running(job: &Job, host: &mut Host) {
+    job.produce(1, 0..10);
+    let until = Instant::now() + PATIENCE;
+    while job.kafka.committed_offsets(&job.name, &job.name, 1) != [Some(10)] {
+        assert!(Instant::now() < until, "{}", host.rest());
+    }
+    host.signal("STOP");
+    job.produce(1, 10..12);
+    job.produce(1, 12..30);
+    job.kafka.delete_before(&job.name, 0, 25);
+    host.signal("CONT");
+}
+
+#[test]
+fn offsets_that_go_while_it_runs_are_an_error() {
+    let job = Job::new("lost-running", "start = \"earliest\"");
+    let mut host = Host::start(&mut job.run("--follow"));
+    lose_while_running(&job, &mut host);
+    let status = host.ends_within(PATIENCE).unwrap_or_else(|| panic!("it goes on: {}", host.rest()));
+    let said = host.rest();
+    assert_eq!(status.code(), Some(1), "{said}");
+    assert!(said.contains("\"lost-running\" has no offset 1") && said.contains("lost = \"skip\""), "{said}");
+}
+
+#[test]
+fn offsets_that_go_while_it_runs_are_a_counted_gap_where_that_is_asked_for() {
+    let job = Job::new("lost-skipped", "start = \"earliest\", lost = \"skip\"");
+    let mut host = Host::start(&mut job.run("--follow"));
+    lose_while_running(&job, &mut host);
+    host.wait_for("the run goes on behind the gap");
+    host.wait_for("committed epoch=");
+    host.finish();
+    let read = 25 - job.lost();
+    succeed(&mut job.run("--until-caught-up"));
+    assert!(read == 10 || read == 12, "{read}");
+    assert_eq!(job.lake(), (0..read).chain(25..30).collect::<Vec<_>>());
+}
+
 #[test]
 fn a_topic_that_was_made_again_is_refused() {
     let job = Job::new("made-again", "start = \"earliest\"");
@@ -113,7 +153,7 @@ fn a_topic_that_is_made_again_while_it_is_read_is_noticed() {
     let job = Job::new("made-again-running", properties);
     job.produce(1, 0..10);
     let mut host = Host::start(&mut job.run("--follow"));
-    host.wait_for("committed");
+    host.wait_for("committed epoch=");
     job.kafka.delete_topic("made-again-running");
     job.kafka.create_topic("made-again-running", 1);
     job.produce(1, 100..150);
@@ -131,13 +171,13 @@ fn partitions_that_are_added_are_read_from_their_first_record_on() {
     let mut host = Host::start(&mut job.run("--follow"));
     host.wait_for("running");
     job.produce(1, 0..10);
-    host.wait_for("committed");
+    host.wait_for("committed epoch=");
     job.kafka.grow_topic("grown", 3);
     // Before the host knows of them.
     job.kafka.end_offsets("grown");
     job.produce(3, 10..100);
     host.wait_for("partitions move");
-    host.wait_for("committed");
+    host.wait_for("committed epoch=");
     host.finish();
     succeed(&mut job.run("--until-caught-up"));
     assert_eq!(job.lake(), (0..100).collect::<Vec<_>>());

@@ -65,7 +65,7 @@ fn fifty_kills_at_any_time_lose_and_double_nothing() {
 fn sigterm_finishes_the_epoch() {
     let clicks = Clicks::new();
     let mut host = Host::start(clicks.run().args(["--follow", "--log", "info,millstream=debug"]));
-    host.wait_for("committed");
+    host.wait_for("committed epoch=");
     let log = host.finish();
     assert!(log.contains("stopping"), "{log}");
     let again = succeed(clicks.run().arg("--until-caught-up"));

@@ -73,20 +73,34 @@ impl Delivered {
 
     /// Fails when a row was not taken.
     pub fn check(&self, brokers: &str) -> Result<()> {
-        let (owner, topic) = (&self.owner, &self.topic);
-        match self.failed.lock().unwrap_or_else(PoisonError::into_inner).clone() {
-            None => Ok(()),
-            // The brokers' limit; the producer's own is found when the row is sent.
-            Some(error) if error.rdkafka_error_code() == Some(RDKafkaErrorCode::MessageSizeTooLarge) => {
-                let what = format!("{owner}: a row is too large for topic {topic:?} at {brokers}");
-                Err(Error::new(ErrorKind::Config, what).caused_by(error).help(TOO_LARGE))
-            }
-            Some(reason) => {
-                let what = format!("{owner}: topic {topic:?} at {brokers} did not take a row: {reason}");
-                Err(Error::new(ErrorKind::Unavailable, what))
-            }
-        }
+        self.failed().map_or(Ok(()), |reason| Err(self.not_taken(brokers, reason)))
     }
+
+    /// A row that was not taken for a reason of its own.
+    pub fn refused(&self, brokers: &str) -> Option<Error> {
+        self.failed().filter(|reason| !is_purged(reason)).map(|reason| self.not_taken(brokers, reason))
+    }
+
+    fn failed(&self) -> Option<KafkaError> {
+        self.failed.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn not_taken(&self, brokers: &str, reason: KafkaError) -> Error {
+        let (owner, topic) = (&self.owner, &self.topic);
+        // The brokers' limit; the producer's own is found when the row is sent.
+        if reason.rdkafka_error_code() == Some(RDKafkaErrorCode::MessageSizeTooLarge) {
+            let what = format!("{owner}: a row is too large for topic {topic:?} at {brokers}");
+            return Error::new(ErrorKind::Config, what).caused_by(reason).help(TOO_LARGE);
+        }
+        let what = format!("{owner}: topic {topic:?} at {brokers} did not take a row: {reason}");
+        Error::new(ErrorKind::Unavailable, what)
+    }
+}
+
+/// Whether a row was thrown away with its transaction: why that was is said elsewhere.
+fn is_purged(error: &KafkaError) -> bool {
+    use RDKafkaErrorCode::{PurgeInflight, PurgeQueue};
+    matches!(error.rdkafka_error_code(), Some(PurgeInflight | PurgeQueue))
 }
 
 /// Rows that were sent together: told to their writer when the last one was delivered. While some rows are sent and others
@@ -123,7 +137,9 @@ impl ProducerContext for Context {
             }
             Err((error, _)) => {
                 let mut failed = sent.writer.failed.lock().unwrap_or_else(PoisonError::into_inner);
-                failed.get_or_insert_with(|| error.clone());
+                if failed.as_ref().is_none_or(is_purged) {
+                    *failed = Some(error.clone());
+                }
             }
         }
     }

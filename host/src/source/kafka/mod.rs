@@ -458,11 +458,20 @@ impl KafkaSource {
         member.commit(starts.iter().filter(|start| start.is_new).map(|start| (start.partition, start.offset)))
     }
 
+    /// The partitions that the group dealt out for this run.
+    pub fn dealt(&self) -> Vec<Partition> {
+        let share = self.held.iter().flat_map(|(_, share)| &share.partitions);
+        share.map(|number| self.partition(*number)).collect()
+    }
+
     /// The partitions of this run and where each is read from.
     pub fn starts(&self) -> Vec<(Partition, i64)> {
         let starts = self.starts.lock().unwrap_or_else(PoisonError::into_inner);
-        let named = |start: &Start| Partition { source: self.name.clone(), key: start.partition.to_string().into() };
-        starts.iter().map(|start| (named(start), start.offset)).collect()
+        starts.iter().map(|start| (self.partition(start.partition), start.offset)).collect()
+    }
+
+    fn partition(&self, number: i32) -> Partition {
+        Partition { source: self.name.clone(), key: number.to_string().into() }
     }
 
     /// One reader a worker, each with its own client and its share of the partitions. Readers made before must be dropped.
