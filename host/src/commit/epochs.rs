@@ -224,36 +224,34 @@ impl Epochs {
     /// Partitions are read from these offsets on; `known` is what all hosts committed of them.
     pub fn start_at(&mut self, starts: &[(Partition, i64)], known: &Positions) {
         for (partition, offset) in starts {
-            let mut position = known.get(partition).cloned().unwrap_or_default();
-            position.ranges.cut(*offset);
-            if let Some(end) = position.ranges.end() {
-                // Somebody moved the group's offset on: what lies between is done with.
-                position.ranges.add(end, *offset);
-                self.positions.insert(partition.clone(), position);
-            } else {
+            let Some((end, mut position)) = known.get(partition).and_then(|at| Some((at.ranges.end()?, at.clone())))
+            else {
                 self.positions.remove(partition);
+                continue;
+            };
+            // Where somebody moved the group's offset: what lies between is read again, or is done with.
+            match end > *offset {
+                true => position.take_back(*offset),
+                false => position.ranges.add(end, *offset),
             }
+            self.positions.insert(partition.clone(), position);
         }
     }
 
-    /// Everything from `point` on is read again. `known`: what all hosts committed of it. The host's next record is the last
-    /// word on these partitions.
+    /// Everything from `point` on is read again. `known`: what all hosts committed of it.
     pub fn rewind(&mut self, point: &Point, known: &Positions) {
         for (partition, offset) in point {
             let mut position = known.get(partition).cloned().unwrap_or_default();
-            position.ranges.cut(*offset);
-            if position.file.is_some() && position.ranges.end().is_none() {
-                self.positions.remove(partition);
-                continue;
-            }
             if position.file.is_none() {
-                // Also where nothing is left: the group, and other hosts' records, may say more.
-                position.ranges = position.ranges.up_to(*offset);
+                position.take_back(*offset);
+            } else {
+                position.ranges.cut(*offset);
+                if position.ranges.end().is_none() {
+                    self.positions.remove(partition);
+                    continue;
+                }
             }
             self.positions.insert(partition.clone(), position);
-            if self.sharing.groups.contains_key(&*partition.source) {
-                self.sharing.assigned.insert(partition.clone());
-            }
         }
     }
 

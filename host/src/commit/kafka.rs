@@ -465,8 +465,17 @@ impl Steps for Transactions {
     fn flush(&self) -> Result<()> {
         // All rows, the record among them, were under way while the offsets were sent. The end of the transaction would wait
         // for the deliveries too, and longer.
-        flush(&self.producer, TIMEOUT, || self.is_delivered())?;
-        if self.is_delivered()? { Ok(()) } else { Err(self.away()) }
+        let mut waiting = usize::MAX;
+        while !self.is_delivered()? {
+            let now = usize::try_from(self.producer.in_flight_count()).unwrap_or(0);
+            if now >= waiting {
+                return Err(self.away());
+            }
+            // Brokers that are slow and go on are waited for.
+            waiting = now;
+            flush(&self.producer, TIMEOUT, || self.is_delivered())?;
+        }
+        Ok(())
     }
 
     fn end(&self) -> Result<()> {

@@ -48,27 +48,21 @@ pub struct Sharing {
     /// Source -> the group whose offsets the transactions hold. Hosts with the same groups share the work; others only have
     /// a pipeline of the same name.
     pub groups: BTreeMap<String, String>,
-    /// What the groups had dealt out to this host: on these partitions its positions are the last word.
+    /// What the groups had dealt out to this host; nothing when somebody has brought its work to an end.
     pub assigned: BTreeSet<Partition>,
     /// Output -> the id of its lake.
     pub lakes: BTreeMap<String, String>,
 }
 
-/// What the records of all hosts, in the order of their commits, say of where partitions were read to: the last host that
-/// had a partition knows; where the record of that commit is gone, the farthest position is the last.
-pub fn positions_of(records: &[&CommitRecord]) -> Positions {
+/// What the records of all hosts say of where partitions were read to. A host that takes a partition over goes on from what
+/// all say, so the latest position is the farthest one, unless it was taken back.
+pub fn positions_of<'a>(records: impl IntoIterator<Item = &'a CommitRecord>) -> Positions {
     let mut positions = Positions::new();
-    for record in records {
-        for (partition, position) in &record.positions {
-            let known = positions.entry(partition.clone()).or_default();
-            if position.ranges.end() > known.ranges.end() {
-                known.clone_from(position);
-            }
+    for (partition, position) in records.into_iter().flat_map(|record| &record.positions) {
+        let known = positions.entry(partition.clone()).or_default();
+        if position.rank() > known.rank() {
+            known.clone_from(position);
         }
-    }
-    for record in records {
-        let assigned = record.positions.iter().filter(|(partition, _)| record.sharing.assigned.contains(partition));
-        positions.extend(assigned.map(|(partition, position)| (partition.clone(), position.clone())));
     }
     positions
 }
@@ -112,5 +106,52 @@ mod positions_as_list {
 
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Positions, D::Error> {
         Ok(Vec::<(Partition, Position)>::deserialize(deserializer)?.into_iter().collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::source::{Position, Ranges};
+
+    #[test]
+    fn the_latest_position_is_the_farthest_but_for_one_that_was_taken_back() {
+        let partition = |key: &str| Partition { source: "s".into(), key: key.into() };
+        let read_to = |end: i64| {
+            let mut ranges = Ranges::default();
+            ranges.add(0, end);
+            Position { ranges, ..Position::default() }
+        };
+        let mut back = read_to(50);
+        back.take_back(0);
+        assert_eq!(back.ranges.end(), Some(0), "it says where to go on");
+        let record = |positions: &[(&str, &Position)]| {
+            let positions = positions.iter().map(|(key, position)| (partition(key), (*position).clone())).collect();
+            CommitRecord { positions, ..record() }
+        };
+        let one = record(&[("0", &back), ("1", &read_to(7)), ("2", &read_to(3))]);
+        let two = record(&[("0", &read_to(90)), ("1", &read_to(9))]);
+        for order in [[&one, &two], [&two, &one]] {
+            let known = positions_of(order);
+            let ends: Vec<_> = known.values().map(|position| position.ranges.end()).collect();
+            assert_eq!(ends, [Some(0), Some(9), Some(3)]);
+        }
+    }
+
+    fn record() -> CommitRecord {
+        CommitRecord {
+            version: RECORD_VERSION,
+            host: "0badcafe".to_owned(),
+            incarnation: 1,
+            epoch: 1,
+            committed_at_ms: 0,
+            plan: PlanStamp::default(),
+            positions: Positions::new(),
+            outputs: BTreeMap::new(),
+            counts: Counts::default(),
+            totals: Counts::default(),
+            closed_rows: BTreeMap::new(),
+            sharing: Sharing::default(),
+        }
     }
 }

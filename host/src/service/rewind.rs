@@ -167,7 +167,7 @@ fn known_positions(
         return Err(Error::new(ErrorKind::Config, what)
             .help("start a host of the group and stop it again: it brings to an end what the other one left"));
     }
-    let shared = positions_of(&others.into_iter().chain([own]).collect::<Vec<_>>());
+    let shared = positions_of(others.into_iter().chain([own]));
     let mut known = own.positions.clone();
     known.extend(shared);
     Ok(known)

@@ -1,6 +1,6 @@
 //! What a run does before it reads from groups that it shares with other hosts: it brings to an end what hosts left that are
 //! gone, checks that those that are there write into the same lake, finds where its partitions were read to, and says in a
-//! first commit what it was dealt. So a record always names the partitions whose positions are its host's last word.
+//! first commit what it was dealt. So a host that dies always left a record that others bring to an end.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -27,10 +27,10 @@ pub fn share(
     let groups = sources.groups();
     let own = epochs.last().map(|last| last.positions.clone()).unwrap_or_default();
     let records = if groups.is_empty() { Vec::new() } else { peers(assembly, transactions, sources, &groups)? };
-    let all = positions_of(&with_own(&records, epochs.last()));
+    let all = positions_of(records.iter().chain(epochs.last()));
     if let Err(error) = sources.start_at(&own, &all) {
         let now = if groups.is_empty() { Vec::new() } else { records_of(transactions, &groups)? };
-        let now = positions_of(&with_own(&now, epochs.last()));
+        let now = positions_of(now.iter().chain(epochs.last()));
         let is_outrun = sources.dealt().iter().any(|partition| now.get(partition) != all.get(partition));
         return Err(if is_outrun { outrun(error) } else { error });
     }
@@ -115,17 +115,6 @@ fn take_over(assembly: &Assembly, record: &CommitRecord) -> Result<()> {
             Ok(())
         }
     }
-}
-
-/// The records with the own one as this host knows it, which may be newer.
-fn with_own<'a>(records: &'a [CommitRecord], own: Option<&'a CommitRecord>) -> Vec<&'a CommitRecord> {
-    let Some(own) = own else { return records.iter().collect() };
-    let is_own = |record: &CommitRecord| record.host == own.host;
-    let mut all: Vec<_> = records.iter().map(|record| if is_own(record) { own } else { record }).collect();
-    if !records.iter().any(is_own) {
-        all.push(own);
-    }
-    all
 }
 
 /// Hosts that share the work write into the same lake.

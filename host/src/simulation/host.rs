@@ -320,11 +320,7 @@ impl Host {
         }
         let records = transactions.read_records()?;
         let epochs = &mut life.boundary.epochs;
-        let others = records.iter().filter(|record| record.host != self.id);
-        let all: Vec<&CommitRecord> = others.chain(epochs.last()).collect();
-        let mut in_order: Vec<&CommitRecord> = records.iter().map(|record| newest(record, &all)).collect();
-        in_order.extend(epochs.last().filter(|last| !records.iter().any(|record| record.host == last.host)));
-        let known = positions_of(&in_order);
+        let known = positions_of(records.iter().chain(epochs.last()));
         let owned = lock(&life.membership).owned.clone();
         let by_records = offsets(&known, &owned);
         let mut starts = Vec::new();
@@ -483,11 +479,6 @@ impl Host {
         let life = self.life.as_ref();
         life.map(|life| life.workers.iter().flat_map(|(_, reader)| reader.parts.clone()).collect()).unwrap_or_default()
     }
-}
-
-/// A host's record, or a newer one of it.
-fn newest<'a>(record: &'a CommitRecord, all: &[&'a CommitRecord]) -> &'a CommitRecord {
-    all.iter().copied().find(|other| other.host == record.host).unwrap_or(record)
 }
 
 /// The same plan as before keeps its number.

@@ -123,9 +123,30 @@ pub struct Position {
     /// For topics whose brokers give ids: which topic of this name the offsets are of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub topic_id: Option<String>,
+    /// How often the place to go on from was taken back: of what hosts say of a partition, the position that was taken back
+    /// more often is the later one, also where another one is farther.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub taken_back: u32,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde wants it so")]
+fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 impl Position {
+    /// For a partition that is read in order: it is read from `offset` on again.
+    pub fn take_back(&mut self, offset: i64) {
+        self.ranges.cut(offset);
+        self.ranges = self.ranges.up_to(offset);
+        self.taken_back += 1;
+    }
+
+    /// Tells which of two positions of a partition that is read in order is the later one.
+    pub fn rank(&self) -> (u32, Option<i64>) {
+        (self.taken_back, self.ranges.end())
+    }
+
     /// Adds what was read since. A Kafka partition is read in order, so the offsets between two blocks (transaction
     /// markers, compacted records) count as read; a file's blocks may come from several workers in any order.
     pub fn merge(&mut self, more: &Self) {

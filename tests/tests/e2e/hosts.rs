@@ -86,22 +86,40 @@ file = {{ path = "rejects" }}
         host
     }
 
+    /// The producer stops; how many records it wrote.
+    fn stop_producing(&mut self) -> i64 {
+        self.stop.store(true, Ordering::Relaxed);
+        if let Some(producer) = self.producer.take() {
+            producer.join().unwrap();
+        }
+        self.written.load(Ordering::Relaxed)
+    }
+
     /// The producer stops, the hosts end, one reads what is left: each record has one place.
     fn finish(mut self, hosts: Vec<Host>) {
-        self.stop.store(true, Ordering::Relaxed);
-        self.producer.take().unwrap().join().unwrap();
-        let written = self.written.load(Ordering::Relaxed);
+        let written = self.stop_producing();
         hosts.into_iter().for_each(|host| drop(host.finish()));
         succeed(self.run("last").arg("--until-caught-up"));
-        let wanted: Vec<i64> = (0..written).filter(|id| id % BROKEN_EVERY != 7).collect();
-        assert_eq!(each_once(lake_ids(&self.folder.path().join("lake"))), wanted, "the lake");
+        self.holds(written);
+        let wanted: Vec<i64> = whole(written).collect();
         assert_eq!(each_once(topic_ids(self.kafka, &format!("{}-out", self.name))), wanted, "the topic");
+    }
+
+    /// Each record has one place in the lake or among the rejects, and the group has read all.
+    fn holds(&self, written: i64) {
+        let wanted: Vec<i64> = whole(written).collect();
+        assert_eq!(each_once(lake_ids(&self.folder.path().join("lake"))), wanted, "the lake");
         let rejects: usize = batches(&self.folder.path().join("rejects")).map(|batch| batch.num_rows()).sum();
         assert_eq!(rejects as i64, written - wanted.len() as i64, "the rejects");
         let ends = self.kafka.end_offsets(&self.name).into_iter().map(Some).collect::<Vec<_>>();
         assert_eq!(self.kafka.committed_offsets(&self.name, &self.name, PARTITIONS), ends, "the group's offsets");
         assert_eq!(staged(&self.folder.path().join("lake")), Vec::<String>::new(), "left in staging");
     }
+}
+
+/// The records that are no broken ones.
+fn whole(written: i64) -> impl Iterator<Item = i64> {
+    (0..written).filter(|id| id % BROKEN_EVERY != 7)
 }
 
 impl Drop for Job {
@@ -187,6 +205,34 @@ fn a_host_that_stands_still_past_its_session_comes_back_and_harms_nothing() {
         works(still);
     }
     job.finish(hosts.into());
+}
+
+#[test]
+fn what_one_host_takes_back_is_taken_back_for_all() {
+    let mut job = Job::new("hosts-rewound");
+    let mut hosts = [job.follow("one"), job.follow("two")];
+    hosts.iter_mut().for_each(works);
+    let written = job.stop_producing();
+    let [one, two] = hosts;
+    // The first that ends leaves, the last one stays in the group for its session: its own rewind may be made at once.
+    two.finish();
+    one.finish();
+    succeed(job.run("one").arg("--until-caught-up"));
+    let mut rewind = millstream();
+    rewind.arg("rewind").arg(job.folder.path().join("pipeline.toml"));
+    rewind.arg("--set").arg(format!("data={}", job.folder.path().join("one").display()));
+    succeed(rewind.args([
+        "--replace",
+        "--yes",
+        "--topics-again",
+        "--to-offset",
+        "events/0=0",
+        "--to-offset",
+        "events/1=0",
+    ]));
+    // What the other host committed of these partitions is farther, and older.
+    succeed(job.run("two").arg("--until-caught-up"));
+    job.holds(written);
 }
 
 #[test]

@@ -55,7 +55,8 @@ fn values(blocks: &[Records]) -> Vec<String> {
 fn commit(source: &FileSource, committed: &Positions, blocks: &[Records]) -> Positions {
     let mut positions = committed.clone();
     for records in blocks {
-        let read = Position { ranges: Ranges::of(records), file: source.identity(&records.partition), topic_id: None };
+        let read =
+            Position { ranges: Ranges::of(records), file: source.identity(&records.partition), ..Position::default() };
         positions.entry(records.partition.clone()).or_default().merge(&read);
     }
     positions

@@ -51,6 +51,7 @@ use crate::record::Partition;
 
 use super::Positions;
 use client::{Context, Fixed};
+use identity::Answer;
 pub use member::Member;
 use member::Share;
 pub use reader::{KafkaReader, Wanted};
@@ -163,9 +164,6 @@ impl Behind {
     }
 }
 
-/// How long the question for the topic's id may take at the start; brokers that were just asked for metadata answer at once.
-const ASK: Duration = Duration::from_secs(10);
-
 /// How often a running host asks whether the topic is still the same.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 
@@ -226,7 +224,7 @@ impl KafkaSource {
         let serve = || drop(client.poll(Duration::from_millis(1)));
         client::reach(client.client(), &settings.brokers.value, options.timeout, serve)?;
         let topic = Topic { source: &name, settings, client: &client, timeout: options.timeout };
-        let partitions = topic.partitions()?;
+        let (partitions, id) = (topic.partitions()?, topic.id()?);
         let mut source = Self {
             topic: settings.topic.value.as_str().into(),
             settings: settings.clone(),
@@ -239,13 +237,12 @@ impl KafkaSource {
             client,
             reads: options.reads,
             held: None,
-            id: None,
+            id,
             looked: Mutex::new(Instant::now()),
             behind: Behind { is_lost: Arc::default(), moved: options.members.moved.clone() },
             gaps: Mutex::default(),
             name,
         };
-        source.id = identity::topic_id(&source.client, &source.topic, options.timeout.min(ASK));
         match options.reads {
             Reads::Looking => {}
             Reads::Alone | Reads::Sharing(_) => source.held = Some(source.hold(options, &owner, &partitions)?),
@@ -432,7 +429,7 @@ impl KafkaSource {
         let found = identity::topic_id(&self.client, &self.topic, LOOK);
         *looked = Instant::now();
         match found {
-            Some(now) if now != *id => Err(self.made_again(id, &now)),
+            Answer::Id(now) if now != *id => Err(self.made_again(id, &now)),
             _ => Ok(()),
         }
     }

@@ -13,6 +13,7 @@ use crate::config;
 use crate::error::{Error, ErrorKind, Result};
 
 use super::client::{Context, away};
+use super::identity::{self, Answer};
 use super::{From, Reads};
 
 /// How long one request may take; then it is made again until the whole time is over.
@@ -126,6 +127,15 @@ impl Topic<'_> {
             format!("source {:?}: there is no topic {:?} at {brokers}", self.source, self.name()),
         )
         .help(help)
+    }
+
+    /// The topic's id; none where brokers know of no ids.
+    pub fn id(&self) -> Result<Option<String>> {
+        self.retry(|client| match identity::topic_id(client, self.name(), REQUEST) {
+            Answer::Id(id) => Some(Some(id)),
+            Answer::NoIds => Some(None),
+            Answer::NoAnswer => None,
+        })
     }
 
     /// The first offset that is still there and the end that a read_committed reader sees.
