@@ -79,7 +79,7 @@ pub fn check(looked: &mut Looked<'_>, files: &mut Files) -> Result<(), String> {
 
 /// The group's offsets are the positions.
 fn check_positions(looked: &mut Looked<'_>) -> Result<(), String> {
-    let offsets = &looked.cluster.group(GROUP).offsets;
+    let offsets = looked.cluster.group(GROUP).offsets();
     let of_group: BTreeMap<usize, i64> = offsets.iter().map(|((_, partition), offset)| (*partition, *offset)).collect();
     if of_group != looked.positions {
         return Err(format!("the group is at {of_group:?}, the records at {:?}", looked.positions));

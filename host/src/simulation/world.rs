@@ -205,6 +205,7 @@ impl World {
         // While a transaction is marked, there is none to write in: nothing comes then.
         let sent = match way {
             0..=2 => {
+                cluster.begin(&input.producer);
                 cluster.send(Some(&input.producer), &to, rows).and_then(|()| cluster.end(&input.producer, way > 0))
             }
             _ => cluster.send(None, &to, rows),
