@@ -33,8 +33,8 @@
 //!
 //! # What it does not show
 //!
-//! That Kafka and its clients do what `kafka` says of them: the end-to-end tests have a real one. Threads and the coordinator's
-//! waiting. A machine of several that loses power alone: the lake is one disk. Brokers that lose what they acknowledged,
+//! That Kafka and its clients do what `kafka` says of them: `scenarios` shows it step by step on a real one. Threads and the
+//! coordinator's waiting. A machine of several that loses power alone: the lake is one disk. Brokers that lose what they acknowledged,
 //! compaction of the commit topic, topics that are made anew, offsets that retention took. Plugins, dimensions and files as
 //! sources. Whether the tests notice a broken protocol is tried by `tests/mutations/run`.
 
@@ -44,6 +44,7 @@ mod host;
 mod job;
 mod kafka;
 mod machine;
+mod scenarios;
 mod transactions;
 mod world;
 
