@@ -10,7 +10,7 @@
 //! - offsets in a transaction are refused from somebody who is no member of the group's generation; a transaction that had
 //!   them refused can only be aborted.
 //!
-//! What it does not have: replicas and their failures, compaction, batches. Answers that get lost are the client's matter.
+//! What it does not have: replicas and their failures, batches. Answers that get lost are the client's matter.
 //! That it does what a real one does is shown by `scenarios`, step by step.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -91,8 +91,14 @@ struct Log {
 
 #[derive(Debug)]
 enum Entry {
-    Row { key: String, value: Vec<u8>, producer: Option<String> },
+    Row {
+        key: String,
+        value: Vec<u8>,
+        producer: Option<String>,
+    },
     Marker,
+    /// Compaction took it.
+    Gone,
 }
 
 /// What is known of a transactional id.
@@ -155,6 +161,17 @@ impl Cluster {
         for partition in 0..partitions {
             self.logs.entry((topic.to_owned(), partition)).or_default();
         }
+    }
+
+    /// Compacts a topic: of the rows that every reader sees, the last one of each key is left.
+    pub fn compact(&mut self, topic: &str) {
+        self.logs.iter_mut().filter(|((name, _), _)| name == topic).for_each(|(_, log)| log.compact());
+    }
+
+    /// Whether compaction took something of a topic.
+    pub fn is_compacted(&self, topic: &str) -> bool {
+        let mut logs = self.logs.iter().filter(|((name, _), _)| name == topic);
+        logs.any(|(_, log)| log.entries.iter().any(|entry| matches!(entry, Entry::Gone)))
     }
 
     /// The number of a topic's partitions.
@@ -361,6 +378,23 @@ impl Log {
         match isolation {
             Isolation::Uncommitted => end,
             Isolation::Committed => self.undecided.values().copied().fold(end, i64::min),
+        }
+    }
+
+    fn compact(&mut self) {
+        let end = self.end(Isolation::Committed);
+        let mut last = BTreeMap::new();
+        for offset in 0..end {
+            if let Entry::Row { key, producer, .. } = &self.entries[offset as usize]
+                && !self.is_aborted(producer.as_deref(), offset)
+            {
+                last.insert(key.clone(), offset);
+            }
+        }
+        for (offset, entry) in (0..end).zip(&mut self.entries) {
+            if matches!(entry, Entry::Row { key, .. } if last.get(key) != Some(&offset)) {
+                *entry = Entry::Gone;
+            }
         }
     }
 

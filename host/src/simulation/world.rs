@@ -243,6 +243,11 @@ impl World {
                     self.note(|| format!("host {index}: version {} is wanted", input.versions));
                 }
             }
+            10..=11 => {
+                self.kafka.cluster().compact(COMMITS);
+                self.saw("compactions", 1);
+                self.note(|| "the commit topic is compacted".to_owned());
+            }
             _ => {}
         }
     }

@@ -1,8 +1,9 @@
 //! Hosts: the binary's own commit on a commit topic, and who takes whose place.
 
+use super::super::kafka::Isolation::Uncommitted;
 use super::super::kafka::Refusal::NotMember;
-use super::super::transactions::OUTPUT as OUT;
-use super::Step::{Die, End, Epoch, Half, HostRows, IsMember, Join, LongEpoch, Offsets, Open, Records};
+use super::super::transactions::{COMMITS, OUTPUT as OUT};
+use super::Step::{Compact, Die, End, Epoch, Half, HostRows, IsMember, Join, LongEpoch, Offsets, Open, Records, Rows};
 use super::{Outcome, PARTITIONS, Scenario, all_at, held, records, scenario, seen};
 
 pub fn scenarios() -> Vec<Scenario> {
@@ -21,6 +22,16 @@ fn commits() -> Vec<Scenario> {
             .gets(Records("b"), records(&[("a", 2)]))
             .does(&[Epoch("a", 3)])
             .gets(Records("b"), records(&[("a", 3)])),
+        scenario("the last record of a host outlives the compaction of the topic")
+            .does(&[Open("a"), Open("b"), Epoch("a", 1), Epoch("a", 2), Epoch("a", 3), Compact, Epoch("b", 1)])
+            .gets(Rows(COMMITS, Uncommitted), seen(2))
+            .gets(Records("b"), records(&[("a", 3), ("b", 1)]))
+            .does(&[Epoch("a", 4)])
+            .gets(Records("b"), records(&[("b", 1), ("a", 4)])),
+        scenario("a record that is shorter than the one before is read when the topic was compacted")
+            .does(&[Open("a"), Open("b"), LongEpoch("a", 1), LongEpoch("a", 2), Epoch("a", 3), Compact, Epoch("b", 1)])
+            .gets(Rows(COMMITS, Uncommitted), seen(5))
+            .gets(Records("b"), records(&[("a", 3), ("b", 1)])),
         scenario("rows and offsets and record of an epoch become true together")
             .gets(Join("a"), Outcome::Dealt(PARTITIONS))
             .does(&[Open("a"), HostRows("a", 3), Half("a", 1)])

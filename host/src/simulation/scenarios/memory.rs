@@ -239,6 +239,13 @@ impl Player for MemoryPlayer {
             Step::LongEpoch(name, epoch) => went(self.hosts[name].commit(&long_record(id(name), epoch))),
             Step::Half(name, epoch) => went(self.half(name, epoch)),
             Step::End(name) => went(self.hosts[name].end()),
+            Step::Compact => {
+                while matches!(self.rows(COMMITS, Isolation::Committed), Outcome::Rows { is_held: true, .. }) {
+                    self.wait();
+                }
+                self.cluster().compact(COMMITS);
+                Outcome::Done
+            }
             Step::Records(name) => match self.hosts[name].read_records() {
                 Ok(records) => heads(&records),
                 Err(error) => went(Err(error)),

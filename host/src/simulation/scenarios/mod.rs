@@ -119,6 +119,8 @@ enum Step {
     Half(Name, u64),
     /// The end that `Half` left out.
     End(Name),
+    /// The commit topic is compacted, but for what is sent from now on; `Rows` sees it.
+    Compact,
     /// The hosts' last records, as a host reads them.
     Records(Name),
 }

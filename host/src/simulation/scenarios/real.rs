@@ -13,7 +13,7 @@ use rdkafka::producer::{BaseProducer, Producer};
 
 use super::super::kafka::{Isolation, Refusal};
 use super::super::lock;
-use super::super::transactions::{INPUT, MOST_VALUE_BYTES, OUTPUT};
+use super::super::transactions::{COMMITS, INPUT, MOST_VALUE_BYTES, OUTPUT};
 use super::{
     BRIEF_MS, MORE, Name, Outcome, PARTITIONS, Player, Step, TRANSACTION_MS, heads, id, long_record, positions, record,
     tally,
@@ -39,6 +39,10 @@ const UNSTABLE: Duration = Duration::from_secs(1);
 
 /// What passes while somebody waits.
 const MOMENT: Duration = Duration::from_millis(50);
+
+/// What is sent from now on is in a segment of its own; the cleaner takes what lies before it.
+const COMPACTED: [(&str, &str); 3] =
+    [("cleanup.policy", "compact"), ("segment.ms", "100"), ("min.cleanable.dirty.ratio", "0.01")];
 
 /// Of a message, beside its value: what `output::kafka::producer` leaves for it.
 const OVERHEAD_BYTES: usize = 1024;
@@ -112,7 +116,11 @@ impl RealPlayer {
     }
 
     fn topic(&self, topic: &str) -> String {
-        format!("{}-{topic}", self.prefix)
+        if topic == COMMITS {
+            format!("millstream-commits-{}", self.prefix)
+        } else {
+            format!("{}-{topic}", self.prefix)
+        }
     }
 
     fn init(&mut self, name: Name, timeout_ms: u64) -> Outcome {
@@ -382,6 +390,10 @@ impl Player for RealPlayer {
             Step::LongEpoch(name, epoch) => went(self.hosts[name].commit(&long_record(id(name), epoch))),
             Step::Half(name, epoch) => went(self.half(name, epoch)),
             Step::End(name) => went(self.hosts[name].end()),
+            Step::Compact => {
+                self.kafka.configure_topic(&self.topic(COMMITS), &COMPACTED);
+                Outcome::Done
+            }
             Step::Records(name) => match self.hosts[name].read_records() {
                 Ok(records) => heads(&records),
                 Err(error) => went(Err(error)),
