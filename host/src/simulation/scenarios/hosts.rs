@@ -3,7 +3,10 @@
 use super::super::kafka::Isolation::Uncommitted;
 use super::super::kafka::Refusal::NotMember;
 use super::super::transactions::{COMMITS, OUTPUT as OUT};
-use super::Step::{Compact, Die, End, Epoch, Half, HostRows, IsMember, Join, LongEpoch, Offsets, Open, Records, Rows};
+use super::Step::{
+    Compact, Die, End, Epoch, GoBack, Half, HostRows, IsMember, Join, LongEpoch, Offsets, Open, Records, Rows,
+    SendPlain,
+};
 use super::{Outcome, PARTITIONS, Scenario, all_at, held, records, scenario, seen};
 
 pub fn scenarios() -> Vec<Scenario> {
@@ -45,6 +48,9 @@ fn commits() -> Vec<Scenario> {
 
 fn deaths() -> Vec<Scenario> {
     vec![
+        scenario("a host that goes back ends what it has open")
+            .does(&[Open("a"), HostRows("a", 3), GoBack("a"), SendPlain(OUT, 1)])
+            .sees(OUT, seen(1)),
         scenario("a host that died in a commit finds nothing of it at its next start")
             .gets(Join("a"), Outcome::Dealt(PARTITIONS))
             .does(&[Open("a"), Epoch("a", 1), HostRows("a", 3), Half("a", 2), Die("a")])

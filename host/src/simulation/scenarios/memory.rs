@@ -239,6 +239,10 @@ impl Player for MemoryPlayer {
             Step::LongEpoch(name, epoch) => went(self.hosts[name].commit(&long_record(id(name), epoch))),
             Step::Half(name, epoch) => went(self.half(name, epoch)),
             Step::End(name) => went(self.hosts[name].end()),
+            Step::GoBack(name) => {
+                drop(self.hosts.remove(name));
+                Outcome::Done
+            }
             Step::Compact => {
                 while matches!(self.rows(COMMITS, Isolation::Committed), Outcome::Rows { is_held: true, .. }) {
                     self.wait();

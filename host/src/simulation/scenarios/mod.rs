@@ -119,6 +119,8 @@ enum Step {
     Half(Name, u64),
     /// The end that `Half` left out.
     End(Name),
+    /// A host goes back to its last commit, in the same process: it gives up what it has open.
+    GoBack(Name),
     /// The commit topic is compacted, but for what is sent from now on; `Rows` sees it.
     Compact,
     /// The hosts' last records, as a host reads them.

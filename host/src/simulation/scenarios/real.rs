@@ -390,6 +390,10 @@ impl Player for RealPlayer {
             Step::LongEpoch(name, epoch) => went(self.hosts[name].commit(&long_record(id(name), epoch))),
             Step::Half(name, epoch) => went(self.half(name, epoch)),
             Step::End(name) => went(self.hosts[name].end()),
+            Step::GoBack(name) => {
+                drop(self.hosts.remove(name));
+                Outcome::Done
+            }
             Step::Compact => {
                 self.kafka.configure_topic(&self.topic(COMMITS), &COMPACTED);
                 Outcome::Done
