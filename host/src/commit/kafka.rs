@@ -500,9 +500,13 @@ impl std::fmt::Debug for Transactions {
 
 impl Drop for Transactions {
     fn drop(&mut self) {
-        if self.is_open.load(Ordering::Acquire)
-            && let Err(error) = self.producer.abort_transaction(CALL)
-        {
+        if !self.is_open.load(Ordering::Acquire) {
+            return;
+        }
+        // The abort waits until somebody has taken what became of each row, and nobody else does any more.
+        let is_told = || Ok(self.producer.in_flight_count() == 0);
+        drop(flush(&self.producer, REASON, is_told));
+        if let Err(error) = self.producer.abort_transaction(CALL) {
             tracing::debug!(%error, "the open transaction is not aborted: the next start does it");
         }
     }
