@@ -316,6 +316,8 @@ impl Kafka {
              offsets.topic.replication.factor=1\noffsets.topic.num.partitions=3\n\
              transaction.state.log.replication.factor=1\ntransaction.state.log.min.isr=1\n\
              transaction.state.log.num.partitions=3\n\
+             log.cleaner.backoff.ms=200\n\
+             transaction.abort.timed.out.transaction.cleanup.interval.ms=200\n\
              share.coordinator.state.topic.replication.factor=1\nshare.coordinator.state.topic.min.isr=1\n\
              share.coordinator.state.topic.num.partitions=1\n",
             data.display()

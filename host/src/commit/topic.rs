@@ -92,7 +92,8 @@ pub fn read_records(topic: &impl CommitTopic) -> Result<Vec<CommitRecord>> {
     records.filter_map(Result::transpose).collect()
 }
 
-fn messages(record: &CommitRecord, most_value_bytes: usize) -> Result<Vec<(String, Vec<u8>)>> {
+/// What is sent of a record: keys and values.
+pub fn messages(record: &CommitRecord, most_value_bytes: usize) -> Result<Vec<(String, Vec<u8>)>> {
     let unwritable =
         |error: serde_json::Error| Error::new(ErrorKind::Internal, "a commit record has no JSON form").caused_by(error);
     let json = serde_json::to_vec(record).map_err(unwritable)?;

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::kafka::TopicPartition;
+use super::kafka::{Refusal, TopicPartition};
 
 /// How long a member may be silent.
 pub const SESSION_MS: i64 = 10_000;
@@ -10,11 +10,18 @@ pub const SESSION_MS: i64 = 10_000;
 /// A group.
 #[derive(Debug, Default)]
 pub struct Group {
-    /// What is committed.
-    pub offsets: BTreeMap<TopicPartition, i64>,
+    offsets: BTreeMap<TopicPartition, Committed>,
+    written: u64,
     generation: u32,
     joined: u32,
     members: BTreeMap<String, Member>,
+}
+
+/// An offset of a group. Of two, the one that was written later counts, even if its transaction ended first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Committed {
+    written: u64,
+    offset: i64,
 }
 
 #[derive(Debug)]
@@ -74,9 +81,32 @@ impl Group {
         self.members.contains_key(member)
     }
 
-    /// Whether a member of this generation.
-    pub fn is_member(&self, member: &str, generation: u32) -> bool {
-        self.generation == generation && self.members.contains_key(member)
+    /// What is committed.
+    pub fn offsets(&self) -> BTreeMap<TopicPartition, i64> {
+        self.offsets.iter().map(|(partition, committed)| (partition.clone(), committed.offset)).collect()
+    }
+
+    /// Writes offsets down, for a member of this generation. They count when they are committed.
+    pub fn write(
+        &mut self,
+        member: &str,
+        generation: u32,
+        offsets: BTreeMap<TopicPartition, i64>,
+    ) -> Result<BTreeMap<TopicPartition, Committed>, Refusal> {
+        if self.generation != generation || !self.members.contains_key(member) {
+            return Err(Refusal::NotMember);
+        }
+        self.written += 1;
+        let written = self.written;
+        Ok(offsets.into_iter().map(|(partition, offset)| (partition, Committed { written, offset })).collect())
+    }
+
+    /// Commits what was written.
+    pub fn commit(&mut self, written: BTreeMap<TopicPartition, Committed>) {
+        for (partition, committed) in written {
+            let known = self.offsets.entry(partition).or_insert(committed);
+            *known = committed.max(*known);
+        }
     }
 
     /// Throws out who was silent for too long.

@@ -288,13 +288,7 @@ impl Host {
                 Membership { member, ..Membership::default() }
             }
         };
-        // What the group wants back is given back, then what is free is taken, then all of it is known.
-        for _ in 0..3 {
-            let dealt = self.beat(&place)?;
-            place.owned.retain(|partition| dealt.partitions.contains(partition));
-            place.owned.extend(&dealt.free);
-            place.generation = dealt.generation;
-        }
+        place.hold(|place| self.beat(place))?;
         *lock(&life.membership) = place.clone();
         self.place = Some(place);
         Ok(())
@@ -404,12 +398,10 @@ impl Host {
     /// Without transactions the group follows.
     fn commit_offsets(&self, life: &Life) {
         let Some(last) = life.boundary.epochs.last().filter(|_| life.transactions.is_none()) else { return };
-        let offsets = offsets(&last.positions, &lock(&life.membership).owned);
+        let Membership { member, generation, owned } = lock(&life.membership).clone();
+        let offsets = offsets(&last.positions, &owned);
         // The next commit makes up for it.
-        drop(self.client.ask("offsets", |cluster| {
-            cluster.group(GROUP).offsets.extend(offsets);
-            Ok(())
-        }));
+        drop(self.client.ask("offsets", |cluster| cluster.commit_offsets(GROUP, &member, generation, offsets)));
     }
 
     /// Another version takes over between two epochs.

@@ -7,14 +7,16 @@
 //! - a marker takes an offset, and rows of aborted transactions stay in the log: offsets have gaps;
 //! - whoever initialises a transactional id ends what the one before left open and fences it; a transaction that lasts longer
 //!   than its timeout is aborted by the cluster, and its producer is fenced as well;
-//! - offsets in a transaction are refused from somebody who is no member of the group's generation.
+//! - offsets in a transaction are refused from somebody who is no member of the group's generation; a transaction that had
+//!   them refused can only be aborted.
 //!
-//! What it does not have: replicas and their failures, compaction, batches. Answers that get lost are the client's matter.
+//! What it does not have: replicas and their failures, batches. Answers that get lost are the client's matter.
+//! That it does what a real one does is shown by `scenarios`, step by step.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::group::Group;
+use super::group::{Committed, Group};
 
 /// A partition of a topic.
 pub type TopicPartition = (String, usize);
@@ -26,7 +28,7 @@ pub enum Refusal {
     Fenced,
     /// The transaction before is decided and not marked yet: ask again.
     Concurrent,
-    /// There is no open transaction.
+    /// No transaction was begun.
     NotOpen,
     /// Not a member of the group, or of an older generation.
     NotMember,
@@ -89,8 +91,14 @@ struct Log {
 
 #[derive(Debug)]
 enum Entry {
-    Row { key: String, value: Vec<u8>, producer: Option<String> },
+    Row {
+        key: String,
+        value: Vec<u8>,
+        producer: Option<String>,
+    },
     Marker,
+    /// Compaction took it.
+    Gone,
 }
 
 /// What is known of a transactional id.
@@ -98,6 +106,8 @@ enum Entry {
 struct Transactional {
     epoch: u32,
     timeout_ms: i64,
+    /// What the producer knows, and the brokers hear of with the first row or offset.
+    is_begun: bool,
     open: Option<Transaction>,
     /// Decided: whether it is committed, and when it is marked.
     ending: Option<(Transaction, bool, i64)>,
@@ -107,7 +117,9 @@ struct Transactional {
 struct Transaction {
     began_ms: i64,
     partitions: BTreeSet<TopicPartition>,
-    offsets: BTreeMap<String, BTreeMap<TopicPartition, i64>>,
+    offsets: BTreeMap<String, BTreeMap<TopicPartition, Committed>>,
+    /// Why it can only be aborted.
+    failed: Option<Refusal>,
 }
 
 impl MemoryKafka {
@@ -151,6 +163,17 @@ impl Cluster {
         }
     }
 
+    /// Compacts a topic: of the rows that every reader sees, the last one of each key is left.
+    pub fn compact(&mut self, topic: &str) {
+        self.logs.iter_mut().filter(|((name, _), _)| name == topic).for_each(|(_, log)| log.compact());
+    }
+
+    /// Whether compaction took something of a topic.
+    pub fn is_compacted(&self, topic: &str) -> bool {
+        let mut logs = self.logs.iter().filter(|((name, _), _)| name == topic);
+        logs.any(|(_, log)| log.entries.iter().any(|entry| matches!(entry, Entry::Gone)))
+    }
+
     /// The number of a topic's partitions.
     pub fn partitions(&self, topic: &str) -> usize {
         self.logs.keys().filter(|(name, _)| name == topic).count()
@@ -160,6 +183,7 @@ impl Cluster {
     pub fn init_transactions(&mut self, id: &str, timeout_ms: i64) -> Result<Producer, Refusal> {
         let state = self.producers.entry(id.to_owned()).or_default();
         state.timeout_ms = timeout_ms;
+        state.is_begun = false;
         if state.ending.is_some() {
             return Err(Refusal::Concurrent);
         }
@@ -172,7 +196,14 @@ impl Cluster {
         Ok(Producer { id: id.to_owned(), epoch })
     }
 
-    /// Appends rows; with a producer in its transaction, which begins with the first of them.
+    /// Begins a transaction. The brokers do not hear of it: whoever is fenced is told with the first row.
+    pub fn begin(&mut self, producer: &Producer) {
+        if let Ok(state) = self.current(producer) {
+            state.is_begun = true;
+        }
+    }
+
+    /// Appends rows; with a producer in its transaction.
     pub fn send(
         &mut self,
         producer: Option<&Producer>,
@@ -201,24 +232,40 @@ impl Cluster {
         generation: u32,
         offsets: BTreeMap<TopicPartition, i64>,
     ) -> Result<(), Refusal> {
-        let is_member = self.groups.entry(group.to_owned()).or_default().is_member(member, generation);
+        let of_group = self.groups.entry(group.to_owned()).or_default();
+        let written = of_group.write(member, generation, offsets);
         let open = self.open(producer)?;
-        if !is_member {
-            return Err(Refusal::NotMember);
+        match written {
+            Ok(written) => open.offsets.entry(group.to_owned()).or_default().extend(written),
+            Err(refusal) => open.failed = Some(refusal),
         }
-        open.offsets.entry(group.to_owned()).or_default().extend(offsets);
+        open.failed.map_or(Ok(()), Err)
+    }
+
+    /// Commits a group's offsets in no transaction, for a member of the group's generation.
+    pub fn commit_offsets(
+        &mut self,
+        group: &str,
+        member: &str,
+        generation: u32,
+        offsets: BTreeMap<TopicPartition, i64>,
+    ) -> Result<(), Refusal> {
+        let group = self.group(group);
+        let written = group.write(member, generation, offsets)?;
+        group.commit(written);
         Ok(())
     }
 
     /// Commits or aborts the producer's transaction.
     pub fn end(&mut self, producer: &Producer, is_commit: bool) -> Result<(), Refusal> {
         let state = self.current(producer)?;
-        match (&state.open, &state.ending) {
-            // The same question again, whose answer was lost.
-            (None, Some((_, decided, _))) if *decided == is_commit => return Ok(()),
-            (None, _) => return Err(Refusal::NotOpen),
-            (Some(_), _) => {}
+        if !state.is_begun {
+            return Err(Refusal::NotOpen);
         }
+        if let Some(refusal) = state.open.as_ref().and_then(|open| open.failed).filter(|_| is_commit) {
+            return Err(refusal);
+        }
+        state.is_begun = false;
         self.decide(&producer.id, is_commit);
         self.mark_due(&producer.id);
         Ok(())
@@ -271,8 +318,9 @@ impl Cluster {
         if open.chain(ending).any(in_transaction) {
             return Err(Refusal::Unstable);
         }
-        let offsets = &self.group(group).offsets;
-        Ok(partitions.iter().filter_map(|partition| Some((partition.clone(), *offsets.get(partition)?))).collect())
+        let mut offsets = self.group(group).offsets();
+        offsets.retain(|partition, _| partitions.contains(partition));
+        Ok(offsets)
     }
 
     /// The producer's state, when nobody else took its id.
@@ -285,6 +333,9 @@ impl Cluster {
     fn open(&mut self, producer: &Producer) -> Result<&mut Transaction, Refusal> {
         let began_ms = self.now_ms;
         let state = self.current(producer)?;
+        if !state.is_begun {
+            return Err(Refusal::NotOpen);
+        }
         if state.ending.is_some() {
             return Err(Refusal::Concurrent);
         }
@@ -315,7 +366,7 @@ impl Cluster {
         }
         if is_commit {
             for (group, offsets) in transaction.offsets {
-                self.groups.entry(group).or_default().offsets.extend(offsets);
+                self.groups.entry(group).or_default().commit(offsets);
             }
         }
     }
@@ -327,6 +378,23 @@ impl Log {
         match isolation {
             Isolation::Uncommitted => end,
             Isolation::Committed => self.undecided.values().copied().fold(end, i64::min),
+        }
+    }
+
+    fn compact(&mut self) {
+        let end = self.end(Isolation::Committed);
+        let mut last = BTreeMap::new();
+        for offset in 0..end {
+            if let Entry::Row { key, producer, .. } = &self.entries[offset as usize]
+                && !self.is_aborted(producer.as_deref(), offset)
+            {
+                last.insert(key.clone(), offset);
+            }
+        }
+        for (offset, entry) in (0..end).zip(&mut self.entries) {
+            if matches!(entry, Entry::Row { key, .. } if last.get(key) != Some(&offset)) {
+                *entry = Entry::Gone;
+            }
         }
     }
 

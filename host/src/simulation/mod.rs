@@ -20,7 +20,7 @@
 //! and what was not synced is there or not; the disk refuses once; an answer gets lost; the brokers are away; a host stands
 //! still in the middle of anything, past its session and past its transaction's time, while the others go on; its clock
 //! jumps, forward and back; versions of the stage take over and some fail their probation; partitions move. Markers of
-//! transactions come late, and the topic that is read has transactions of its own, some of them aborted.
+//! transactions come late, the commit topic is compacted, and the topic that is read has transactions of its own, some of them aborted.
 //!
 //! # What is checked
 //!
@@ -33,9 +33,9 @@
 //!
 //! # What it does not show
 //!
-//! That Kafka and its clients do what `kafka` says of them: the end-to-end tests have a real one. Threads and the coordinator's
-//! waiting. A machine of several that loses power alone: the lake is one disk. Brokers that lose what they acknowledged,
-//! compaction of the commit topic, topics that are made anew, offsets that retention took. Plugins, dimensions and files as
+//! That Kafka and its clients do what `kafka` says of them: `scenarios` shows it step by step on a real one. Threads and the
+//! coordinator's waiting. A machine of several that loses power alone: the lake is one disk. Brokers that lose what they acknowledged,
+//! topics that are made anew, offsets that retention took. Plugins, dimensions and files as
 //! sources. Whether the tests notice a broken protocol is tried by `tests/mutations/run`.
 
 mod check;
@@ -44,6 +44,7 @@ mod host;
 mod job;
 mod kafka;
 mod machine;
+mod scenarios;
 mod transactions;
 mod world;
 
@@ -60,7 +61,8 @@ const SEEDS: u64 = 10_000;
 const MOST_FAILURES: usize = 5;
 
 /// What has to happen in one of 20 worlds at least.
-const EXPECTED: [&str; 10] = [
+const EXPECTED: [&str; 11] = [
+    "compactions",
     "epochs committed",
     "epochs of nothing",
     "hosts died",

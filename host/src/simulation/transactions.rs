@@ -1,6 +1,7 @@
 //! A host's side of the cluster in memory: its transactions, its topics and its partitions, each in the place of the one that
 //! speaks to Kafka. The steps are those of `commit::kafka`, one for one.
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -9,7 +10,8 @@ use std::time::Duration;
 use arrow::array::{AsArray, BinaryArray, RecordBatch};
 use arrow::datatypes::Int64Type;
 
-use super::kafka::{Cluster, Isolation, Producer, Refusal, TopicPartition};
+use super::group::Dealt;
+use super::kafka::{Cluster, Isolation, Message, Producer, Refusal, TopicPartition};
 use super::machine::Client;
 use crate::commit::topic::{self, CommitTopic, Each, Steps};
 use crate::commit::{CommitRecord, Transaction};
@@ -33,7 +35,9 @@ pub const TRANSACTION_MS: i64 = 20_000;
 /// How long a host waits for what is under way.
 const PATIENCE_MS: i64 = 60_000;
 /// A record of some length is several messages.
-const MOST_VALUE_BYTES: usize = 3_000;
+pub const MOST_VALUE_BYTES: usize = 3_000;
+/// A commit of another host that is under way is over by then.
+const STUCK_MS: i64 = 3_000;
 /// Between two questions about what is under way.
 const AGAIN_MS: i64 = 50;
 
@@ -46,6 +50,19 @@ pub struct Membership {
     pub generation: u32,
     /// The partitions that it reads.
     pub owned: BTreeSet<usize>,
+}
+
+impl Membership {
+    /// Takes what the group deals out: what it wants back is given back, then what is free is taken, then all of it is known.
+    pub fn hold(&mut self, beat: impl Fn(&Self) -> Result<Dealt>) -> Result<()> {
+        for _ in 0..3 {
+            let dealt = beat(self)?;
+            self.owned.retain(|partition| dealt.partitions.contains(partition));
+            self.owned.extend(&dealt.free);
+            self.generation = dealt.generation;
+        }
+        Ok(())
+    }
 }
 
 /// Shared by whoever needs it in a life.
@@ -71,6 +88,10 @@ fn refused(what: &str, refusal: Refusal) -> Error {
     Error::new(ErrorKind::Unavailable, format!("{what}: {refusal:?}"))
 }
 
+fn id_of(host: &str) -> String {
+    format!("millstream-{host}")
+}
+
 /// The host's transactions.
 pub struct MemoryTransactions {
     client: Client,
@@ -86,7 +107,7 @@ pub struct MemoryTransactions {
 impl MemoryTransactions {
     /// Ends what the host left open, and reads the hosts' last commits.
     pub fn open(client: &Client, host: &str, membership: &SharedMembership) -> Result<Arc<Self>> {
-        let id = format!("millstream-{host}");
+        let id = id_of(host);
         let producer = settled(client, "init", |cluster| cluster.init_transactions(&id, TRANSACTION_MS))?;
         let mut transactions = Self {
             client: client.clone(),
@@ -104,10 +125,19 @@ impl MemoryTransactions {
     /// The last record of each host, as they are now.
     pub fn read_records(&self) -> Result<Vec<CommitRecord>> {
         let asked_ms = self.client.kafka.cluster().now_ms();
-        topic::read_records(&MemoryCommits { client: &self.client, asked_ms })
+        topic::read_records(&MemoryCommits {
+            client: &self.client,
+            host: &self.host,
+            asked_ms,
+            has_ended_stuck: Cell::new(false),
+        })
     }
 
-    fn send_rows(&self, what: &str, to: &TopicPartition, rows: &[(String, Vec<u8>)]) -> Result<()> {
+    /// Sends rows in the transaction; the first of them begins it.
+    pub fn send_rows(&self, what: &str, to: &TopicPartition, rows: &[(String, Vec<u8>)]) -> Result<()> {
+        if !self.is_open.load(Ordering::Acquire) {
+            self.client.kafka.cluster().begin(&self.producer);
+        }
         settled(&self.client, what, |cluster| cluster.send(Some(&self.producer), to, rows.iter().cloned()))?;
         self.is_open.store(true, Ordering::Release);
         Ok(())
@@ -117,12 +147,31 @@ impl MemoryTransactions {
 /// The commit topic, as it is read once.
 struct MemoryCommits<'a> {
     client: &'a Client,
+    host: &'a str,
     asked_ms: i64,
+    has_ended_stuck: Cell<bool>,
 }
 
 impl MemoryCommits<'_> {
     fn end_of(&self, isolation: Isolation) -> Result<i64> {
         settled(self.client, "end", |cluster| Ok(cluster.end_offset(&(COMMITS.to_owned(), 0), isolation)))
+    }
+
+    fn messages(&self, from: i64, isolation: Isolation) -> Result<Vec<Message>> {
+        settled(self.client, "read", |cluster| {
+            Ok(cluster.read(&(COMMITS.to_owned(), 0), from, usize::MAX, isolation).0)
+        })
+    }
+
+    /// Ends the transactions of other hosts that stay open.
+    fn end_stuck(&self) -> Result<()> {
+        let open = self.messages(self.stable_end()?, Isolation::Uncommitted)?;
+        let hosts = open.iter().filter_map(|message| message.key.rsplit_once('/')).map(|(host, _)| host);
+        for host in hosts.filter(|host| *host != self.host).collect::<BTreeSet<_>>() {
+            let id = id_of(host);
+            settled(self.client, "end stuck", |cluster| cluster.init_transactions(&id, TRANSACTION_MS))?;
+        }
+        Ok(())
     }
 }
 
@@ -136,18 +185,19 @@ impl CommitTopic for MemoryCommits<'_> {
     }
 
     fn wait(&self) -> Result<()> {
-        let mut cluster = self.client.kafka.cluster();
-        if cluster.now_ms() >= self.asked_ms + PATIENCE_MS {
+        let waited_ms = self.client.kafka.cluster().now_ms() - self.asked_ms;
+        if waited_ms >= PATIENCE_MS {
             return Err(Error::new(ErrorKind::Unavailable, "somebody's transaction stays open"));
         }
-        cluster.advance_ms(AGAIN_MS);
+        if waited_ms >= STUCK_MS && !self.has_ended_stuck.replace(true) {
+            self.end_stuck()?;
+        }
+        self.client.kafka.cluster().advance_ms(AGAIN_MS);
         Ok(())
     }
 
     fn read(&self, each: &mut Each<'_>) -> Result<()> {
-        let all =
-            |cluster: &mut Cluster| Ok(cluster.read(&(COMMITS.to_owned(), 0), 0, usize::MAX, Isolation::Committed).0);
-        let messages = settled(self.client, "read", all)?;
+        let messages = self.messages(0, Isolation::Committed)?;
         messages.iter().try_for_each(|message| each(message.offset, Some(message.key.as_bytes()), Some(&message.value)))
     }
 }

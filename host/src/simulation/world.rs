@@ -205,6 +205,7 @@ impl World {
         // While a transaction is marked, there is none to write in: nothing comes then.
         let sent = match way {
             0..=2 => {
+                cluster.begin(&input.producer);
                 cluster.send(Some(&input.producer), &to, rows).and_then(|()| cluster.end(&input.producer, way > 0))
             }
             _ => cluster.send(None, &to, rows),
@@ -241,6 +242,11 @@ impl World {
                     host.wanted = Some(input.versions);
                     self.note(|| format!("host {index}: version {} is wanted", input.versions));
                 }
+            }
+            10..=11 => {
+                self.kafka.cluster().compact(COMMITS);
+                self.saw("compactions", 1);
+                self.note(|| "the commit topic is compacted".to_owned());
             }
             _ => {}
         }
