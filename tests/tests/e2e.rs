@@ -38,6 +38,8 @@ mod ready_made;
 mod recovery;
 #[path = "e2e/replay.rs"]
 mod replay;
+#[path = "e2e/replay_kafka.rs"]
+mod replay_kafka;
 #[path = "e2e/rewind.rs"]
 mod rewind;
 #[path = "e2e/secured_broker.rs"]
