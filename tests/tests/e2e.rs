@@ -40,6 +40,8 @@ mod recovery;
 mod replay;
 #[path = "e2e/replay_kafka.rs"]
 mod replay_kafka;
+#[path = "e2e/retention.rs"]
+mod retention;
 #[path = "e2e/rewind.rs"]
 mod rewind;
 #[path = "e2e/secured_broker.rs"]

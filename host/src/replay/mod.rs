@@ -19,9 +19,11 @@
 mod filter;
 mod queue;
 mod reader;
+mod retention;
 mod stored;
 
 pub use self::filter::{Filter, Replayed};
 pub use self::queue::{Asked, Replays, Request};
 pub use self::reader::ReplayReader;
+pub use self::retention::Retention;
 pub use self::stored::{Block, Blocks, RECORD_COLUMNS, StoredFile, files, id_of, parse_id};

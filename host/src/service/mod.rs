@@ -2,6 +2,7 @@
 
 mod assembly;
 mod boundary;
+mod captures;
 mod choose;
 pub mod control;
 mod coordinator;
@@ -9,6 +10,7 @@ pub mod life;
 mod logic;
 mod probation;
 mod progress;
+mod retention;
 mod rewind;
 mod run;
 mod savepoint;
@@ -21,6 +23,7 @@ mod threads;
 pub use assembly::{build_plan, decoders, event_time, load, load_files, stages};
 #[cfg(test)]
 pub(crate) use boundary::{Boundary, Crossed, Inputs};
+pub use captures::{Captures, remove_when_over};
 pub use logic::{Change, Plugins, Version, plugin_stages};
 pub use rewind::{RewindSettings, Rewound, removed, rewind};
 pub use run::{Failure, Mode, RunSettings, run};

@@ -17,6 +17,7 @@ use super::coordinator::{Coordinator, Ended, Observer, Outcome, Request, request
 use super::life::{By, Changes, Entry, History, Question, Watch, What};
 use super::logic::{Change, Logic};
 use super::progress::Progress;
+use super::retention::keep_watch;
 use super::share;
 use super::sources::{Opening, Readers, Sources};
 use super::store::PluginStore;
@@ -242,9 +243,14 @@ impl OneLife<'_> {
         let questions = self.questions.clone();
         let changing = Background::start("changes", move |stop| changes.run(watch.as_ref(), &questions, &stop))?;
         let stopping = stop_on(self.stop.clone(), Arc::clone(self.stopped), ask)?;
+        let finished = Arc::new(AtomicU64::new(epochs.next_epoch() - 1));
+        let keeping = Background::start("retention", {
+            let (assembly, finished) = (Arc::clone(assembly), Arc::clone(&finished));
+            move |stop| keep_watch(&assembly, &finished, &stop)
+        })?;
 
         tracing::info!(plan = stamp.number, workers = pipeline.workers, "running");
-        let mut observer = Committed { assembly, sources: &sources, tally, read: Positions::new() };
+        let mut observer = Committed { assembly, sources: &sources, tally, read: Positions::new(), finished };
         let mut coordinator = Coordinator {
             at_end: vec![false; workers.len()],
             workers,
@@ -258,7 +264,7 @@ impl OneLife<'_> {
         let ended = coordinator.run();
         let phases = std::mem::take(&mut coordinator.boundary.phases);
         drop(coordinator);
-        drop((stopping, changing, progress));
+        drop((stopping, changing, keeping, progress));
         tally.add_phases(&phases);
         if matches!(ended, Ok(Outcome::Done)) {
             sources.leave(&assembly.host);
@@ -458,6 +464,8 @@ struct Committed<'a> {
     sources: &'a Sources,
     tally: &'a mut Tally,
     read: Positions,
+    /// The last epoch.
+    finished: Arc<AtomicU64>,
 }
 
 impl Inputs for Committed<'_> {
@@ -478,6 +486,7 @@ impl Inputs for Committed<'_> {
 
 impl Observer for Committed<'_> {
     fn ended(&mut self, ended: &Ended<'_>) -> Result<()> {
+        self.finished.store(ended.record.epoch, Ordering::Release);
         self.assembly.replays.committed()?;
         self.tally.add(ended.record);
         self.tally.add_pause(ended.pause, !ended.swapped.is_empty());
