@@ -7,7 +7,8 @@ use clap::Args;
 use super::columns::write_columns;
 use super::run::parse_kill_at;
 use super::{Failure, PipelineArgs};
-use crate::commit::{Rewind as Comes, Step};
+use crate::commit::{Point, Rewind as Comes, Step};
+use crate::record::{Partition, REJECTS_SOURCE};
 use crate::service::{RewindSettings, Rewound, removed, rewind};
 
 /// Most files that are shown one by one.
@@ -66,17 +67,29 @@ impl Rewind {
 
 fn write(out: &mut dyn Write, rewound: &Rewound) -> std::io::Result<()> {
     let Rewound { rewind: comes, epoch, done } = rewound;
-    let points = comes
-        .point
-        .iter()
-        .map(|(partition, offset)| vec![partition.source.to_string(), partition.key.to_string(), offset.to_string()]);
-    let points: Vec<Vec<String>> = points.collect();
-    write_columns(out, &["source", "partition", "is read again from offset"], &points)?;
+    write_point(out, &comes.point)?;
     write_files(out, comes)?;
+    let rejects = comes.not_replayed();
+    if !rejects.is_empty() {
+        writeln!(
+            out,
+            "\nwhat replays made of rejects goes with them: these count as not replayed, from the first such row on"
+        )?;
+        rejects.iter().try_for_each(|file| writeln!(out, "  {file}"))?;
+    }
     if *done {
         return writeln!(out, "\nepoch {epoch} says so: the next run reads again from there");
     }
     writeln!(out, "\nnothing is changed yet: with --yes, epoch {epoch} removes these files and takes the offsets back")
+}
+
+fn write_point(out: &mut dyn Write, point: &Point) -> std::io::Result<()> {
+    let of_sources = point.iter().filter(|(partition, _)| *partition.source != *REJECTS_SOURCE);
+    let row = |(partition, offset): (&Partition, &i64)| {
+        vec![partition.source.to_string(), partition.key.to_string(), offset.to_string()]
+    };
+    let rows: Vec<Vec<String>> = of_sources.map(row).collect();
+    write_columns(out, &["source", "partition", "is read again from offset"], &rows)
 }
 
 fn write_files(out: &mut dyn Write, comes: &Comes) -> std::io::Result<()> {

@@ -13,7 +13,7 @@ use crate::disk::{Disk, way_out, write_whole};
 use crate::error::{Error, ErrorKind, Result};
 use crate::output::{StagedFile, Token, checksum, epoch_of};
 use crate::pipeline::Counts;
-use crate::record::Partition;
+use crate::record::{Partition, REJECTS_SOURCE};
 use crate::source::Positions;
 
 /// The steps of a commit, in order.
@@ -238,11 +238,12 @@ impl Epochs {
         for (partition, offset) in point {
             let mut position = known.get(partition).cloned().unwrap_or_default();
             position.ranges.cut(*offset);
-            if position.file.is_some() && position.ranges.end().is_none() {
+            let is_file = position.file.is_some() || *partition.source == *REJECTS_SOURCE;
+            if is_file && position.ranges.end().is_none() {
                 self.positions.remove(partition);
                 continue;
             }
-            if position.file.is_none() {
+            if !is_file {
                 // Also where nothing is left: the group, and other hosts' records, may say more.
                 position.ranges = position.ranges.up_to(*offset);
             }

@@ -1,6 +1,6 @@
 //! Which rejects are meant, and which of them were replayed already.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
@@ -89,6 +89,11 @@ pub(super) fn partition_key(file: &str, again: Option<&str>) -> String {
     again.map_or_else(|| file.to_owned(), |id| format!("{file}{AGAIN}{id}"))
 }
 
+/// The file of rejects that a partition of them is.
+pub fn file_of(key: &str) -> &str {
+    key.split(AGAIN).next().unwrap_or(key)
+}
+
 /// The rejects that commits note as replayed, by the key of their partition.
 #[derive(Clone, Debug, Default)]
 pub struct Replayed(BTreeMap<String, Ranges>);
@@ -103,7 +108,7 @@ impl Replayed {
     /// Whether a row was replayed, by whichever selection.
     pub fn has(&self, file: &str, row: i64) -> bool {
         let own = self.0.range(file.to_owned()..).take_while(|(key, _)| key.starts_with(file));
-        own.filter(|(key, _)| key.split(AGAIN).next() == Some(file)).any(|(_, ranges)| ranges.covers(row))
+        own.filter(|(key, _)| file_of(key) == file).any(|(_, ranges)| ranges.covers(row))
     }
 
     /// Whether a row of the partition was read.
@@ -114,11 +119,6 @@ impl Replayed {
     /// Notes a row.
     pub(super) fn add(&mut self, key: &str, row: i64) {
         self.0.entry(key.to_owned()).or_default().add(row, row + 1);
-    }
-
-    /// The files of which rows were replayed.
-    pub fn files(&self) -> BTreeSet<&str> {
-        self.0.keys().filter_map(|key| key.split(AGAIN).next()).collect()
     }
 }
 

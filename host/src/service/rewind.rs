@@ -15,7 +15,8 @@ use crate::config::{Pipeline, SourceKind};
 use crate::error::{Error, ErrorKind, Result};
 use crate::output::{Explained, RecordRange, Token};
 use crate::pipeline::Counts;
-use crate::record::Partition;
+use crate::record::{Partition, REJECTS_SOURCE};
+use crate::replay::file_of;
 use crate::source::kafka::{JoinOptions, KafkaSource, Members, Reads, Wanted};
 use crate::source::{Position, Positions};
 
@@ -81,6 +82,7 @@ fn go_back(
     }
     let rewind = Rewind::of(wanted, files);
     can_be_read_again(&rewind.point, &known, &topics)?;
+    replayed_here(&rewind, epochs)?;
     let epoch = epochs.next_epoch();
     if !settings.yes {
         return Ok(Rewound { rewind, epoch, done: false });
@@ -206,8 +208,8 @@ fn lake_file(pipeline: &str, output: &str, path: &Path) -> Result<Option<LakeFil
 }
 
 /// Adds all partitions of topics from a time on, as far as they were read.
-fn add_time(point: &mut Point, time_ms: i64, known: &Positions, topics: &[KafkaSource]) -> Result<()> {
-    for (partition, position) in known {
+pub(super) fn add_time(point: &mut Point, time_ms: i64, known: &Positions, topics: &[KafkaSource]) -> Result<()> {
+    for (partition, position) in known.iter().filter(|(partition, _)| *partition.source != *REJECTS_SOURCE) {
         let topic = topics.iter().find(|topic| topic.name() == &*partition.source);
         let (Some(topic), Ok(number)) = (topic, partition.key.parse()) else {
             let what = format!("source \"{}\" is no topic, so --to-time finds no place in it", partition.source);
@@ -225,8 +227,8 @@ fn add_time(point: &mut Point, time_ms: i64, known: &Positions, topics: &[KafkaS
 }
 
 /// What is taken out of the lake has to be there still where it came from.
-fn can_be_read_again(point: &Point, known: &Positions, topics: &[KafkaSource]) -> Result<()> {
-    for (partition, offset) in point {
+pub(super) fn can_be_read_again(point: &Point, known: &Positions, topics: &[KafkaSource]) -> Result<()> {
+    for (partition, offset) in point.iter().filter(|(partition, _)| *partition.source != *REJECTS_SOURCE) {
         let Partition { source, key } = partition;
         let lost = |what: String| {
             Err(Error::new(ErrorKind::Input, format!("source \"{source}\": {what}, so it cannot be read again"))
@@ -248,8 +250,30 @@ fn can_be_read_again(point: &Point, known: &Positions, topics: &[KafkaSource]) -
     Ok(())
 }
 
+/// Rejects that stay count as replayed where it was noted: in the data folder of the host that did it.
+fn replayed_here(rewind: &Rewind, epochs: &Epochs) -> Result<()> {
+    let own = |file: &str| {
+        let noted = epochs.last().into_iter().flat_map(|last| last.positions.keys());
+        noted.filter(|partition| *partition.source == *REJECTS_SOURCE).any(|partition| file_of(&partition.key) == file)
+    };
+    match rewind.not_replayed().into_iter().find(|file| !own(file)) {
+        None => Ok(()),
+        Some(file) => {
+            let what =
+                format!("rows from there on were replayed from {file} by another host, whose data folder notes it");
+            Err(Error::new(ErrorKind::Config, what)
+                .help("rewind with the data folder of that host (`--set data=..`); nothing was changed"))
+        }
+    }
+}
+
 /// The wanted points, each at the beginning of a record.
-fn wanted(assembly: &Assembly, settings: &RewindSettings, known: &Positions, files: &[LakeFile]) -> Result<Point> {
+pub(super) fn wanted(
+    assembly: &Assembly,
+    settings: &RewindSettings,
+    known: &Positions,
+    files: &[LakeFile],
+) -> Result<Point> {
     let mut point = Point::new();
     for (source, partition, offset) in &settings.to {
         let key = key_of(assembly, source, partition, known)?;
