@@ -8,6 +8,7 @@ use std::sync::{Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
+use super::claim::claimed_by;
 use super::filter::{Filter, Replayed};
 use super::stored::{Blocks, StoredFile, files};
 use crate::commit::last_commit;
@@ -36,6 +37,10 @@ pub struct Asked {
     pub rows: u64,
     /// How many were replayed already and stay as they are.
     pub skipped: u64,
+    /// How many stay as they are because another host replays their file, and that host.
+    pub elsewhere: u64,
+    /// The host that does.
+    pub elsewhere_by: Option<String>,
 }
 
 /// A replay that was asked for.
@@ -91,11 +96,19 @@ impl Replays {
     /// Takes a request up: what it is about is kept before this comes back.
     pub fn ask(&self, request: &Request, now_ms: i64) -> Result<Asked> {
         request.filter.check()?;
-        let replayed = self.replayed()?;
-        let mut asked = Asked { id: None, rows: 0, skipped: 0 };
+        let last = last_commit(&self.data)?;
+        let replayed = last.as_ref().map(|last| Replayed::of(&last.positions)).unwrap_or_default();
+        let mut asked = Asked { id: None, rows: 0, skipped: 0, elsewhere: 0, elsewhere_by: None };
         let mut about = Vec::new();
         for file in files(self.rejects()?)?.iter().filter(|file| request.filter.has_file(file)) {
             let (rows, skipped) = count(file, request, &replayed)?;
+            let other = claimed_by(self.rejects()?, &file.name)?
+                .filter(|host| last.as_ref().is_none_or(|last| last.host != *host));
+            if let Some(other) = other {
+                asked.elsewhere += rows + skipped;
+                asked.elsewhere_by = Some(other);
+                continue;
+            }
             asked.rows += rows;
             asked.skipped += skipped;
             if rows > 0 {

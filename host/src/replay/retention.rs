@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::claim;
 use super::stored::{Manifest, manifests};
 use crate::disk::{Disk, way_out};
 use crate::error::{Error, ErrorKind, Result};
@@ -53,6 +54,8 @@ impl Retention {
                     deleted.files += 1;
                     deleted.rejects += file.rows;
                 }
+                let claim = claim::path(&self.folder, &file.path);
+                self.disk.remove(&claim).map_err(|error| undeleted(&claim, error))?;
             }
             // Last: what it names is found again when the host dies in between.
             if needed.is_empty() {

@@ -223,7 +223,8 @@ impl OneLife<'_> {
         settle_spool(assembly, &mut epochs, &recovered, tally)?;
         let sources = self.open_sources(&mut epochs, transactions.as_ref())?;
         let read = epochs.last().map(|last| last.positions.clone()).unwrap_or_default();
-        let replays = ReplayReader::new(Arc::clone(&assembly.replays), &read, settings.mode == Mode::Follow);
+        let replays =
+            ReplayReader::new(Arc::clone(&assembly.replays), &assembly.host.id, &read, settings.mode == Mode::Follow);
         tally.add_gaps(sources.gaps());
         note_start(assembly, &logic, &stamp, epochs.next_epoch());
         if transactions.is_some() {

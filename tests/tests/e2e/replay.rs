@@ -178,3 +178,24 @@ fn of_a_record_that_became_many_rows_the_refused_one_alone_is_replayed() {
     succeed(&mut rejects("replay", &pipeline));
     assert_eq!((rows(), counted(&pipeline)), (all, vec![("lookup_missing".to_owned(), 3, 3)]));
 }
+
+#[test]
+fn a_second_host_leaves_alone_what_the_first_one_replays() {
+    let run = Growing::new();
+    let text_of = fs::read_to_string(&run.pipeline).unwrap();
+    fs::write(&run.pipeline, text_of + "\n[rejects]\nfile = { path = \"rejects\" }\n").unwrap();
+    put(&run.plugin(), version(9_000));
+    fs::write(run.file("rows.jsonl"), "{\"id\":1}\n{\"id\":2}\n").unwrap();
+    succeed(millstream().arg("run").arg(&run.pipeline).args(["--until-caught-up", "--no-progress"]));
+    put(&run.plugin(), version(1));
+    let first = listed(&run.pipeline).last().unwrap()["id"].as_str().unwrap().to_owned();
+    succeed(rejects("replay", &run.pipeline).arg(&first));
+    let other = format!("data={}", run.file("other").display());
+    for more in [&[][..], &["--again"]] {
+        let said = text(&succeed(rejects("replay", &run.pipeline).args(["--set", &other]).args(more)).stdout);
+        assert!(said.contains("no reject goes in again") && said.contains("2 are host "), "{said}");
+    }
+    assert_eq!(run.lake().ids.len(), 1);
+    succeed(&mut rejects("replay", &run.pipeline));
+    assert_eq!(run.lake().ids, [(1, 1), (2, 1)].into());
+}

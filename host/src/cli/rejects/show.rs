@@ -86,15 +86,21 @@ pub(super) fn counts(out: &mut dyn Write, counts: &[Counted]) -> Result<()> {
 
 /// What becomes of a request.
 pub(super) fn asked(out: &mut dyn Write, asked: &Asked, by_host: bool) -> Result<()> {
-    let Asked { id, rows, skipped } = asked;
+    let Asked { id, rows, skipped, elsewhere, elsewhere_by } = asked;
     match (id, by_host) {
         (None, _) => writeln!(out, "no reject goes in again")?,
         (Some(id), true) => writeln!(out, "replay {id}: {rows} rejects go in again; the running host takes them")?,
         (Some(id), false) => writeln!(out, "replay {id}: {rows} rejects go in again")?,
     }
-    match skipped {
-        0 => Ok(()),
-        skipped => writeln!(out, "{skipped} were replayed already and are left alone; --again replays them too"),
+    if *skipped > 0 {
+        writeln!(out, "{skipped} were replayed already and are left alone; --again replays them too")?;
+    }
+    match elsewhere_by {
+        None => Ok(()),
+        Some(host) => writeln!(
+            out,
+            "{elsewhere} are host {host}'s to replay, which notes it: ask that host, with its data folder"
+        ),
     }
 }
 
