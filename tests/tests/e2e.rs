@@ -2,6 +2,8 @@
 
 #[path = "e2e/author.rs"]
 mod author;
+#[path = "e2e/backfill.rs"]
+mod backfill;
 #[path = "e2e/bad_input.rs"]
 mod bad_input;
 #[path = "e2e/broker_away.rs"]

@@ -1,6 +1,7 @@
 //! A running pipeline: threads, epochs by time, watching, swap, the summary at the end.
 
 mod assembly;
+mod backfill;
 mod boundary;
 mod captures;
 mod choose;
@@ -21,6 +22,7 @@ mod summary;
 mod threads;
 
 pub use assembly::{build_plan, decoders, event_time, load, load_files, stages};
+pub use backfill::backfill;
 #[cfg(test)]
 pub(crate) use boundary::{Boundary, Crossed, Inputs};
 pub use captures::{Captures, remove_when_over};

@@ -74,8 +74,13 @@ fn go_back(
         epochs.commit(&stamp, &Positions::new(), tokens, Counts::default())?;
     }
     let (topics, shared): (Vec<KafkaSource>, Vec<KafkaSource>) = (topics(assembly)?, shared_topics(assembly)?);
-    let known = known_positions(epochs, transactions, &shared)?;
-    let files = files(assembly)?;
+    let Some(own) = epochs.last() else {
+        return Err(Error::new(ErrorKind::Internal, "there is a plan and no commit"));
+    };
+    let sharing = transactions.filter(|_| !shared.is_empty());
+    sharing.map_or(Ok(()), |transactions| nobody_waits(own, transactions))?;
+    let known = known_positions(own, sharing)?;
+    let files = files(&assembly.pipeline, assembly)?;
     let mut wanted = wanted(assembly, settings, &known, &files)?;
     if let Some(time_ms) = settings.to_time_ms {
         add_time(&mut wanted, time_ms, &known, &topics)?;
@@ -105,7 +110,7 @@ fn go_back(
 }
 
 /// What reached a topic cannot be taken back.
-fn may_come_again(pipeline: &Pipeline, settings: &RewindSettings) -> Result<()> {
+pub(super) fn may_come_again(pipeline: &Pipeline, settings: &RewindSettings) -> Result<()> {
     let mut topics = pipeline.topics().filter(|_| !settings.topics_again);
     topics.next().map_or(Ok(()), |(output, topic)| {
         let what = format!(
@@ -119,7 +124,7 @@ fn may_come_again(pipeline: &Pipeline, settings: &RewindSettings) -> Result<()> 
 }
 
 /// The sources whose groups' offsets are in the transactions, when nobody reads them.
-fn shared_topics(assembly: &Assembly) -> Result<Vec<KafkaSource>> {
+pub(super) fn shared_topics(assembly: &Assembly) -> Result<Vec<KafkaSource>> {
     let Some(cluster) = assembly.cluster().filter(|_| assembly.is_shared()) else { return Ok(Vec::new()) };
     let mut shared = topics(assembly)?;
     shared.retain(|topic| topic.brokers() == cluster.brokers);
@@ -136,7 +141,7 @@ fn shared_topics(assembly: &Assembly) -> Result<Vec<KafkaSource>> {
 }
 
 /// The sources that are topics; no group is joined.
-fn topics(assembly: &Assembly) -> Result<Vec<KafkaSource>> {
+pub(super) fn topics(assembly: &Assembly) -> Result<Vec<KafkaSource>> {
     let (mut topics, members) = (Vec::new(), Members::default());
     for source in &assembly.pipeline.sources {
         let SourceKind::Kafka(settings) = &source.kind else { continue };
@@ -153,37 +158,42 @@ fn topics(assembly: &Assembly) -> Result<Vec<KafkaSource>> {
     Ok(topics)
 }
 
-/// Where all hosts that share the work read to.
-fn known_positions(
-    epochs: &Epochs,
-    transactions: Option<&Arc<Transactions>>,
-    topics: &[KafkaSource],
-) -> Result<Positions> {
-    let Some(own) = epochs.last() else { return Ok(Positions::new()) };
-    let Some(transactions) = transactions.filter(|_| !topics.is_empty()) else { return Ok(own.positions.clone()) };
-    let records = transactions.read_records()?;
-    let others = |record: &&CommitRecord| record.host != own.host && record.sharing.groups == own.sharing.groups;
-    let others: Vec<&CommitRecord> = records.iter().filter(others).collect();
-    if let Some(waits) = others.iter().find(|record| record.outputs.values().any(Token::is_waiting)) {
-        let what = format!("host {} was killed, and rows of its last commit wait for their files", waits.host);
-        return Err(Error::new(ErrorKind::Config, what)
-            .help("start a host of the group and stop it again: it brings to an end what the other one left"));
+/// The last records of the other hosts that share the work.
+fn others(own: &CommitRecord, transactions: &Transactions) -> Result<Vec<CommitRecord>> {
+    let mut records = transactions.read_records()?;
+    records.retain(|record| record.host != own.host && record.sharing.groups == own.sharing.groups);
+    Ok(records)
+}
+
+fn nobody_waits(own: &CommitRecord, transactions: &Arc<Transactions>) -> Result<()> {
+    match others(own, transactions)?.iter().find(|record| record.outputs.values().any(Token::is_waiting)) {
+        None => Ok(()),
+        Some(waits) => {
+            let what = format!("host {} was killed, and rows of its last commit wait for their files", waits.host);
+            Err(Error::new(ErrorKind::Config, what)
+                .help("start a host of the group and stop it again: it brings to an end what the other one left"))
+        }
     }
-    let shared = positions_of(&others.into_iter().chain([own]).collect::<Vec<_>>());
+}
+
+/// Where a host, and all that share the work with it, read to.
+pub(super) fn known_positions(own: &CommitRecord, sharing: Option<&Arc<Transactions>>) -> Result<Positions> {
+    let Some(transactions) = sharing else { return Ok(own.positions.clone()) };
+    let others = others(own, transactions)?;
     let mut known = own.positions.clone();
-    known.extend(shared);
+    known.extend(positions_of(&others.iter().chain([own]).collect::<Vec<_>>()));
     Ok(known)
 }
 
-/// All files of the pipeline's outputs, with what they were made of.
-fn files(assembly: &Assembly) -> Result<Vec<LakeFile>> {
+/// All files of a pipeline's outputs, with what they were made of.
+pub(super) fn files(pipeline: &Pipeline, assembly: &Assembly) -> Result<Vec<LakeFile>> {
     let mut files = Vec::new();
-    for (output, lake) in lakes(&assembly.pipeline) {
+    for (output, lake) in lakes(pipeline) {
         let unlisted =
             |error| Error::new(ErrorKind::Storage, format!("{} cannot be listed", lake.display())).caused_by(error);
         for path in assembly.disk.files_below(&lake).map_err(unlisted)? {
             if path.extension().is_some_and(|extension| extension == "parquet")
-                && let Some(file) = lake_file(&assembly.pipeline.name, &output, &path)?
+                && let Some(file) = lake_file(&pipeline.name, &output, &path)?
             {
                 files.push(file);
             }
