@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 use super::stored::{Block, StoredFile, parse_id};
 use crate::error::{Error, ErrorKind, Result};
@@ -71,6 +72,30 @@ impl Filter {
                 .is_none_or(|digest| block.text("digest", row).is_some_and(|plugin| plugin.starts_with(digest)))
             && (self.ids.is_empty() || id())
     }
+}
+
+impl Filter {
+    /// Whether a reject of a topic is meant, by its fields and the time at which it was written. Ids are not looked at.
+    pub fn has_object(&self, columns: &Map<String, Value>, written_at_ms: i64) -> bool {
+        let text = |column: &str| columns.get(column).and_then(Value::as_str);
+        let is =
+            |wanted: &Option<String>, column: &str| wanted.as_deref().is_none_or(|wanted| text(column) == Some(wanted));
+        is(&self.reason, "reason")
+            && is(&self.source, "source")
+            && self.stage.as_deref().is_none_or(|stage| place_of(columns) == stage)
+            && self
+                .digest
+                .as_deref()
+                .is_none_or(|digest| text("digest").is_some_and(|plugin| plugin.starts_with(digest)))
+            && self.since_ms.is_none_or(|since_ms| written_at_ms >= since_ms)
+            && self.until_ms.is_none_or(|until_ms| written_at_ms < until_ms)
+    }
+}
+
+/// Who refused a row, by the fields of its reject: a stage, or `source.NAME` for the decoder.
+pub fn place_of(columns: &Map<String, Value>) -> String {
+    let text = |column: &str| columns.get(column).and_then(Value::as_str);
+    text("stage").map_or_else(|| format!("source.{}", text("source").unwrap_or_default()), str::to_owned)
 }
 
 /// Who refused a row: a stage, or `source.NAME` for the decoder.
@@ -143,5 +168,17 @@ mod tests {
         assert_eq!([9, 10, 19, 20].map(|ms| time.has_file(&file(ms))), [false, true, true, false]);
         let named = |id: &str| Filter { ids: vec![id.to_owned()], ..Filter::default() }.has_file(&file(0));
         assert!(named("x:3") && !named("y:3"));
+    }
+
+    #[test]
+    fn rejects_of_a_topic_are_chosen_as_those_of_files_are() {
+        let reject = serde_json::json!({ "stage": null, "source": "clicks", "reason": "not_json", "digest": "abcd" });
+        let reject = reject.as_object().unwrap();
+        let of = |stage: &str| Filter { stage: Some(stage.to_owned()), ..Filter::default() }.has_object(reject, 5);
+        assert!(of("source.clicks") && !of("clean"));
+        let time = Filter { since_ms: Some(5), until_ms: Some(6), ..Filter::default() };
+        assert!(time.has_object(reject, 5) && !time.has_object(reject, 6) && !time.has_object(reject, 4));
+        let of = |digest: &str| Filter { digest: Some(digest.to_owned()), ..Filter::default() }.has_object(reject, 5);
+        assert!(of("ab") && !of("b"));
     }
 }

@@ -25,7 +25,7 @@ mod reader;
 mod retention;
 mod stored;
 
-pub use self::filter::{Filter, Replayed, file_of};
+pub use self::filter::{Filter, Replayed, file_of, place_of};
 pub use self::queue::{Asked, Replays, Request};
 pub use self::reader::ReplayReader;
 pub use self::retention::Retention;

@@ -247,6 +247,6 @@ fn fresh_id(now_ms: i64) -> Result<String> {
 }
 
 fn in_topic(topic: &str) -> Error {
-    Error::new(ErrorKind::Config, format!("the rejects of this pipeline go to the topic \"{topic}\", which is not read here"))
-        .help("read it with any consumer (docs/outputs.md has the fields); `[rejects] file = { path = \"lake/rejects\" }` keeps rejects where they can be listed and replayed")
+    Error::new(ErrorKind::Config, format!("the rejects of this pipeline go to the topic \"{topic}\", and are not replayed from there"))
+        .help("`rejects list` and `show` read it; `[rejects] file = { path = \"lake/rejects\" }` keeps rejects where they can be replayed")
 }
