@@ -271,8 +271,10 @@ fn replayed_here(rewind: &Rewind, epochs: &Epochs) -> Result<()> {
         Some(file) => {
             let what =
                 format!("rows from there on were replayed from {file} by another host, whose data folder notes it");
-            Err(Error::new(ErrorKind::Config, what)
-                .help("rewind with the data folder of that host (`--set data=..`); nothing was changed"))
+            Err(Error::new(ErrorKind::Config, what).help(
+                "name an offset before the records of these rejects (`rejects list` has them), or rewind with the data \
+                 folder of that host (`--set data=..`); nothing was changed",
+            ))
         }
     }
 }

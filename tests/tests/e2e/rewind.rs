@@ -221,6 +221,30 @@ fn rejects_whose_rows_go_with_others_count_as_not_replayed() {
 }
 
 #[test]
+fn what_another_host_replayed_is_not_taken_back_behind_its_back() {
+    let growing = Growing::new();
+    let text_of = fs::read_to_string(&growing.pipeline).unwrap();
+    fs::write(&growing.pipeline, text_of + "\n[rejects]\nfile = { path = \"rejects\" }\n").unwrap();
+    put(&growing.plugin(), version(9_000));
+    for id in 0..2 {
+        append(&growing.file("rows.jsonl"), &format!("{{\"id\":{id}}}"));
+        run(&growing);
+    }
+    put(&growing.plugin(), version(1));
+    // Of both files of rejects, into one of the lake.
+    let other = format!("data={}", growing.file("other").display());
+    succeed(rejects("replay", &growing.pipeline).args(["--set", &other]));
+    assert_eq!((rows(&growing), files(&growing.file("lake")).len()), (made_by(&[(0..2, 1)]), 1));
+    let said = fail(rewind(&growing, "rows/rows.jsonl=9").arg("--yes"));
+    assert!(said.contains("by another host") && said.contains("name an offset before the records"), "{said}");
+    assert_eq!(rows(&growing), made_by(&[(0..2, 1)]));
+    succeed(rewind(&growing, "rows/rows.jsonl=0").arg("--yes"));
+    assert_eq!((rows(&growing), counted(&growing.pipeline)), (BTreeMap::new(), Vec::new()));
+    run(&growing);
+    assert_eq!(rows(&growing), made_by(&[(0..2, 1)]));
+}
+
+#[test]
 fn a_time_is_found_after_a_replay() {
     let kafka = Kafka::shared();
     kafka.create_topic("rewind-replayed", 2);
