@@ -254,6 +254,11 @@ impl Epochs {
         }
     }
 
+    /// The commits from now on say nothing of these partitions.
+    pub fn forget(&mut self, partitions: &[Partition]) {
+        self.positions.retain(|partition, _| !partitions.contains(partition));
+    }
+
     /// Whether the last commit says what the next one will of positions and of the hosts that share the work.
     pub fn is_said(&self) -> bool {
         self.last.as_ref().is_some_and(|last| last.sharing == self.sharing && last.positions == self.positions)

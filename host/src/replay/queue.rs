@@ -9,14 +9,14 @@ use std::sync::{Mutex, PoisonError};
 use serde::{Deserialize, Serialize};
 
 use super::claim::claimed_by;
-use super::filter::{Filter, Replayed};
+use super::filter::{Filter, Replayed, file_of};
 use super::stored::{Blocks, StoredFile, files};
 use crate::commit::last_commit;
 use crate::config::{Pipeline, Rejects};
 use crate::disk::{RealDisk, write_whole};
 use crate::error::{Error, ErrorKind, Result};
 use crate::record::{Partition, REJECTS_SOURCE};
-use crate::source::FileIdentity;
+use crate::source::{FileIdentity, Positions};
 
 /// What somebody wants replayed: `POST /v1/rejects/replay`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -58,6 +58,8 @@ pub struct Replays {
     data: PathBuf,
     /// Their folder, or their topic.
     rejects: Result<PathBuf, String>,
+    /// Whether their files are deleted when their time is over.
+    go_by_age: bool,
     /// Counts what was asked for in this process: a reader looks into the folder when it has changed.
     asked: AtomicU64,
     state: Mutex<State>,
@@ -73,11 +75,12 @@ struct State {
 impl Replays {
     /// The replays of a pipeline.
     pub fn of(pipeline: &Pipeline) -> Self {
-        let rejects = match &pipeline.rejects {
-            Rejects::File { path, .. } => Ok(path.clone()),
-            Rejects::Kafka(topic) => Err(topic.topic.value.clone()),
+        let (rejects, go_by_age) = match &pipeline.rejects {
+            Rejects::File { path, keep } => (Ok(path.clone()), keep.is_some()),
+            Rejects::Kafka(topic) => (Err(topic.topic.value.clone()), false),
         };
-        Self { data: pipeline.data.clone(), rejects, asked: AtomicU64::new(0), state: Mutex::default() }
+        let data = pipeline.data.clone();
+        Self { data, rejects, go_by_age, asked: AtomicU64::new(0), state: Mutex::default() }
     }
 
     /// Where the rejects are.
@@ -91,6 +94,18 @@ impl Replays {
     /// What the last commit of the data folder notes as replayed.
     pub fn replayed(&self) -> Result<Replayed> {
         Ok(last_commit(&self.data)?.map(|last| Replayed::of(&last.positions)).unwrap_or_default())
+    }
+
+    /// The partitions of files that are gone by their age: of them nothing can be replayed any more, so nobody has to know what
+    /// was. None where the files are kept for good, or their folder is not there, as when its disk is away.
+    pub fn gone(&self, positions: &Positions) -> Vec<Partition> {
+        let Some(folder) =
+            self.rejects.as_ref().ok().filter(|folder| self.go_by_age && folder.join("_manifest").is_dir())
+        else {
+            return Vec::new();
+        };
+        let own = positions.keys().filter(|partition| *partition.source == *REJECTS_SOURCE);
+        own.filter(|partition| !folder.join(file_of(&partition.key)).exists()).cloned().collect()
     }
 
     /// Takes a request up: what it is about is kept before this comes back.

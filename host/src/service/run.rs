@@ -221,6 +221,8 @@ impl OneLife<'_> {
         let (plan, logic) = choose(assembly, recovered.plan.as_ref())?;
         let (plan, stamp) = number_plan(assembly, plan, &logic, &recovered);
         settle_spool(assembly, &mut epochs, &recovered, tally)?;
+        let gone = epochs.last().map(|last| assembly.replays.gone(&last.positions)).unwrap_or_default();
+        epochs.forget(&gone);
         let sources = self.open_sources(&mut epochs, transactions.as_ref())?;
         let read = epochs.last().map(|last| last.positions.clone()).unwrap_or_default();
         let replays =

@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use millstream_tests::host::{Host, fail, millstream, put, succeed, text};
+use millstream_tests::host::{Host, append, fail, millstream, put, succeed, text};
 use millstream_tests::lake::files;
 use millstream_tests::tag::{Growing, version};
 use serde_json::Value;
@@ -69,9 +69,21 @@ fn a_start_deletes_old_rejects_and_keeps_young_ones_and_those_that_a_replay_wait
     let said = run(&growing.pipeline);
     assert!(said.contains("files=1 rejects=1") && said.contains("their time is over, deleted"), "{said}");
     assert_eq!(counted(&growing.pipeline), [("negative".to_owned(), 1, 0)]);
+    assert!(last_commit(&growing).contains("@rejects"));
+    append(&growing.file("rows.jsonl"), "{\"id\":3}");
+    run(&growing.pipeline);
+    assert!(!last_commit(&growing).contains("@rejects"), "what was replayed of a file that is gone is forgotten");
+    assert_eq!(growing.lake().ids, [(1, 1), (3, 1)].into());
     // Nothing of it comes again.
     succeed(&mut rejects("replay", &growing.pipeline));
-    assert_eq!(growing.lake().ids, [(1, 1)].into());
+    assert_eq!(growing.lake().ids, [(1, 1), (3, 1)].into());
+}
+
+/// The positions in the last record of its commit log.
+fn last_commit(growing: &Growing) -> String {
+    let log = fs::read_to_string(growing.file("state/commit.log")).unwrap();
+    let record = log.lines().rfind(|line| line.contains("\"positions\"")).unwrap();
+    record.split("\"positions\"").nth(1).unwrap().split("\"outputs\"").next().unwrap().to_owned()
 }
 
 #[test]
