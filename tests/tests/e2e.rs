@@ -2,6 +2,8 @@
 
 #[path = "e2e/author.rs"]
 mod author;
+#[path = "e2e/backfill.rs"]
+mod backfill;
 #[path = "e2e/bad_input.rs"]
 mod bad_input;
 #[path = "e2e/broker_away.rs"]
@@ -38,6 +40,10 @@ mod ready_made;
 mod recovery;
 #[path = "e2e/replay.rs"]
 mod replay;
+#[path = "e2e/replay_kafka.rs"]
+mod replay_kafka;
+#[path = "e2e/retention.rs"]
+mod retention;
 #[path = "e2e/rewind.rs"]
 mod rewind;
 #[path = "e2e/secured_broker.rs"]

@@ -272,7 +272,7 @@ fn pipeline_of(case: &Case, columns: Vec<Column>, stage: Stage) -> Pipeline {
         dimensions: case.header.tables.keys().map(|name| unplaced(name)).collect(),
         stages: vec![stage],
         outputs,
-        rejects: Rejects::File { path: "nowhere".into() },
+        rejects: Rejects::File { path: "nowhere".into(), keep: None },
     }
 }
 

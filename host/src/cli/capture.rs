@@ -1,26 +1,22 @@
 //! `millstream capture`
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{BufRead, BufReader, Read, Write};
+use std::fs::{self, OpenOptions};
+use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use serde_json::Value;
 
 use super::Failure;
 use super::stage::PlaceArgs;
-use crate::case::{Case, Kind};
 use crate::clock::{Clock, SystemClock};
 use crate::error::{Error, ErrorKind, Result};
 use crate::service::control::shapes::{CAPTURE_MAX_ROWS, CAPTURE_MAX_WAIT_SECONDS, CaptureRequest};
-
-/// A longer first line is no header of a capture.
-const HEADER_MAX_BYTES: u64 = 1 << 20;
+use crate::service::{Captures, remove_when_over};
 
 /// Take rows in front of a stage of a running pipeline into a file, which `millstream plugin test FOLDER --cases FILE`
-/// runs the plugin on. The file is the owner's alone. It says how long the rows may be kept: captures in its folder whose
-/// time is over are removed by the next capture.
+/// runs the plugin on. The file is the owner's alone. It says how long the rows may be kept: then the host removes it, or
+/// the next capture into its folder.
 #[derive(Args)]
 pub(super) struct Capture {
     #[command(flatten)]
@@ -48,7 +44,9 @@ pub(super) struct Capture {
 
 impl Capture {
     pub(super) fn run(&self) -> Result<(), Failure> {
-        let (client, stage) = self.place.find()?.of_stage()?;
+        let place = self.place.find()?;
+        let captures = Captures::of(&place.data);
+        let (client, stage) = place.of_stage()?;
         // Before anybody waits for rows.
         if self.out.exists() {
             return Err(self.exists().into());
@@ -73,6 +71,8 @@ impl Capture {
             let message = format!("no {what} came to stage \"{stage}\" within {wait} s; nothing is written");
             return Err(Error::new(ErrorKind::Unavailable, message).help("wait longer with --wait").into());
         }
+        // Before it is there: no capture stays without anybody who knows of it.
+        captures.note(&std::path::absolute(&self.out)?, SystemClock.now_ms())?;
         self.write(&case)?;
         let out = self.out.display();
         let mut stdout = std::io::stdout().lock();
@@ -111,29 +111,8 @@ fn remove_expired(folder: &Path) {
     let now_ms = SystemClock.now_ms();
     let files = fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
     for file in files.filter(|file| file.extension().is_some_and(|end| end == "jsonl")) {
-        if until_ms(&file).is_some_and(|until_ms| until_ms < now_ms) && !is_test(&file) {
-            match fs::remove_file(&file) {
-                Ok(()) => tracing::warn!(file = %file.display(), "a capture whose time was over is removed"),
-                Err(error) => tracing::warn!(file = %file.display(), %error, "a capture's time is over"),
-            }
-        }
+        remove_when_over(&file, now_ms);
     }
-}
-
-/// Until when a capture may be kept; none for any other file.
-fn until_ms(file: &Path) -> Option<i64> {
-    let mut lines = BufReader::new(File::open(file).ok()?.take(HEADER_MAX_BYTES));
-    let mut header = String::new();
-    lines.read_line(&mut header).ok()?;
-    let header: Value = serde_json::from_str(&header).ok()?;
-    let until = header.get("captured")?.get("until")?.as_str()?.parse::<jiff::Timestamp>().ok()?;
-    Some(until.as_millisecond())
-}
-
-/// Whether a capture was made a test: then it is one no more.
-fn is_test(file: &Path) -> bool {
-    // What cannot be read as a case is not ours to judge.
-    !Case::read(file, Kind::Plugin).is_ok_and(|case| case.rows.iter().all(|row| row.expected.is_none()))
 }
 
 #[cfg(test)]

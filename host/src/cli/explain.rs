@@ -113,7 +113,13 @@ mod tests {
             stages: Some(BTreeMap::from([("clean".into(), "d1".into()), ("route".into(), "d2".into())])),
             config: Some(BTreeMap::from([("clean".into(), serde_json::json!({ "max_age": "7d" }))])),
             epochs: Some((7, 9)),
-            read: Some(vec![RecordRange { source: "orders".into(), partition: "4".into(), first: 100, end: 112 }]),
+            read: Some(vec![RecordRange {
+                source: "orders".into(),
+                partition: "4".into(),
+                first: 100,
+                end: 112,
+                records: Vec::new(),
+            }]),
         };
         assert_eq!(
             text(&explained),

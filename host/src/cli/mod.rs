@@ -86,7 +86,7 @@ enum Command {
     Capture(capture::Capture),
     /// See refused rows and records, and let them go in again.
     #[command(subcommand)]
-    Rejects(rejects::Rejects),
+    Rejects(rejects::Command),
     /// Make, build and try plugins.
     #[command(subcommand)]
     Plugin(plugin::Plugin),
@@ -223,7 +223,7 @@ fn colours() -> bool {
 }
 
 fn start_log(cli: &Cli) {
-    let runs = matches!(cli.command, Command::Run(_) | Command::Rejects(rejects::Rejects::Replay(_)));
+    let runs = matches!(cli.command, Command::Run(_) | Command::Rejects(rejects::Command::Replay(_)));
     let default = if runs { "info" } else { "warn" };
     let filter = EnvFilter::new(cli.log.as_deref().unwrap_or(default));
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colours());

@@ -13,7 +13,7 @@ use crate::disk::{Disk, way_out, write_whole};
 use crate::error::{Error, ErrorKind, Result};
 use crate::output::{StagedFile, Token, checksum, epoch_of};
 use crate::pipeline::Counts;
-use crate::record::Partition;
+use crate::record::{Partition, REJECTS_SOURCE};
 use crate::source::Positions;
 
 /// The steps of a commit, in order.
@@ -242,7 +242,7 @@ impl Epochs {
     pub fn rewind(&mut self, point: &Point, known: &Positions) {
         for (partition, offset) in point {
             let mut position = known.get(partition).cloned().unwrap_or_default();
-            if position.file.is_none() {
+            if position.file.is_none() && *partition.source != *REJECTS_SOURCE {
                 position.take_back(*offset);
             } else {
                 position.ranges.cut(*offset);
@@ -253,6 +253,11 @@ impl Epochs {
             }
             self.positions.insert(partition.clone(), position);
         }
+    }
+
+    /// The commits from now on say nothing of these partitions.
+    pub fn forget(&mut self, partitions: &[Partition]) {
+        self.positions.retain(|partition, _| !partitions.contains(partition));
     }
 
     /// Whether the last commit says what the next one will of positions and of the hosts that share the work.

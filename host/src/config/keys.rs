@@ -46,7 +46,7 @@ pub(super) const OUTPUT_KAFKA: Section = Section {
     keys: &["brokers", "topic", "key", "format", "delivery", "properties_file", "properties"],
 };
 pub(super) const REJECTS: Section = Section { path: "rejects", keys: &["file", "kafka"] };
-pub(super) const REJECTS_FILE: Section = Section { path: "rejects.file", keys: &["path"] };
+pub(super) const REJECTS_FILE: Section = Section { path: "rejects.file", keys: &["path", "keep"] };
 pub(super) const REJECTS_KAFKA: Section =
     Section { path: "rejects.kafka", keys: &["brokers", "topic", "delivery", "properties_file", "properties"] };
 

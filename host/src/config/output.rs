@@ -1,7 +1,7 @@
 //! `[output.NAME]` and `[rejects]`: where rows go.
 
 use std::ops::RangeInclusive;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use super::columns::located_part;
@@ -10,14 +10,15 @@ use super::keys::{Field, Keys, OUTPUT, OUTPUT_KAFKA, PARQUET, REJECTS, REJECTS_F
 use super::problem::Problem;
 use super::reader::{Reader, text_of};
 use super::{
-    Compression, Delivery, KafkaOutput, Located, Output, OutputKind, ParquetOutput, PartitionBy, PartitionTransform,
-    Rejects, kafka, units,
+    Compression, Delivery, KafkaOutput, Output, OutputKind, ParquetOutput, PartitionBy, PartitionTransform, Rejects,
+    kafka, units,
 };
 
 const TARGET_FILE_BYTES: RangeInclusive<u64> = 4 << 10..=16 << 30;
 const DEFAULT_TARGET_FILE_BYTES: u64 = 128 << 20;
 const MAX_AGE: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(7 * 86_400);
 const DEFAULT_MAX_AGE: Duration = Duration::from_secs(60);
+const KEEP: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(3_650 * 86_400);
 const PARQUET_EXAMPLE: &str = "parquet = { path = \"lake/views\" }";
 const KAFKA_EXAMPLE: &str = "kafka = { brokers = \"localhost:9092\", topic = \"views\" }";
 
@@ -124,12 +125,12 @@ fn delivery(reader: &mut Reader<'_>, keys: &mut Keys<'_>) -> Option<Delivery> {
 
 /// `[rejects]`; files below the data folder when it is not there.
 pub(super) fn rejects(reader: &mut Reader<'_>, field: Option<&Field<'_>>, data: &Path) -> Option<Rejects> {
-    let Some(field) = field else { return Some(Rejects::File { path: data.join("rejects") }) };
+    let Some(field) = field else { return Some(Rejects::File { path: data.join("rejects"), keep: None }) };
     let example = "file = { path = \"lake/rejects\" }";
     let mut keys = Keys::of(reader, field, &REJECTS, &format!("[rejects] with {example}"))?;
     let either = format!("write {example}, or kafka = {{ brokers = \"localhost:9092\", topic = \"clicks.rejects\" }}");
     let rejects = match keys.one_of(reader, ["file", "kafka"], &either) {
-        Some(("file", field)) => rejects_file(reader, &field).map(|path| Rejects::File { path }),
+        Some(("file", field)) => rejects_file(reader, &field),
         Some((_, field)) => rejects_topic(reader, &field).map(Rejects::Kafka),
         None => None,
     };
@@ -137,13 +138,15 @@ pub(super) fn rejects(reader: &mut Reader<'_>, field: Option<&Field<'_>>, data: 
     rejects
 }
 
-fn rejects_file(reader: &mut Reader<'_>, field: &Field<'_>) -> Option<PathBuf> {
+fn rejects_file(reader: &mut Reader<'_>, field: &Field<'_>) -> Option<Rejects> {
     let mut keys = Keys::of(reader, field, &REJECTS_FILE, "{ path = \"lake/rejects\" }")?;
     let path = keys
         .require(reader, "path", "path = \"lake/rejects\"")
-        .and_then(|field| reader.path(&field, "\"lake/rejects\""));
+        .and_then(|field| reader.path(&field, "\"lake/rejects\""))
+        .map(|path| path.value);
+    let keep = keys.optional(reader, "keep", None, |reader, field| reader.duration(field, KEEP).map(Some));
     keys.finish(reader);
-    path.map(|path: Located<PathBuf>| path.value)
+    Some(Rejects::File { path: path?, keep: keep? })
 }
 
 fn rejects_topic(reader: &mut Reader<'_>, field: &Field<'_>) -> Option<KafkaOutput> {

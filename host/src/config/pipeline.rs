@@ -470,10 +470,12 @@ pub enum Delivery {
 /// `[rejects]`
 #[derive(Clone, Debug)]
 pub enum Rejects {
-    /// `file = { path }`: Parquet files in this folder.
+    /// `file = { path, keep }`: Parquet files in this folder.
     File {
         /// The folder.
         path: PathBuf,
+        /// `keep`: how long after their commit files are kept; by default for good.
+        keep: Option<Duration>,
     },
     /// `kafka = { .. }`
     Kafka(KafkaOutput),

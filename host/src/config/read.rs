@@ -405,7 +405,7 @@ fn check_places(
         }
     }
     match rejects {
-        Some(Rejects::File { path }) => folders.push(("the rejects".to_owned(), path, 0..0)),
+        Some(Rejects::File { path, .. }) => folders.push(("the rejects".to_owned(), path, 0..0)),
         Some(Rejects::Kafka(topic)) => topics.push(("[rejects]".to_owned(), topic)),
         None => {}
     }

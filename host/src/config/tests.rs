@@ -75,7 +75,7 @@ fn defaults_are_those_of_the_reference() {
     assert_eq!(pipeline.data, Path::new("folder/data/clicks"));
     assert_eq!(pipeline.epoch.interval, Duration::from_secs(10));
     assert_eq!(pipeline.batch.rows, 4096);
-    assert!(matches!(&pipeline.rejects, Rejects::File { path } if path == Path::new("folder/data/clicks/rejects")));
+    assert!(matches!(&pipeline.rejects, Rejects::File { path, .. } if path == Path::new("folder/data/clicks/rejects")));
     assert_eq!(pipeline.stages[0].limits.memory_bytes, 64 << 20);
     assert_eq!(pipeline.stages[0].limits.trap_calls, 1_000);
     let OutputKind::Parquet(parquet) = &pipeline.outputs[0].kind else { panic!("parquet") };

@@ -66,7 +66,7 @@ pub struct Explained {
 }
 
 /// Records of a partition, from offset `first` up to `end`, which is not among them.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, serde::Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, serde::Deserialize)]
 pub struct RecordRange {
     /// The source's name.
     pub source: String,
@@ -76,6 +76,9 @@ pub struct RecordRange {
     pub first: i64,
     /// One behind the last offset.
     pub end: i64,
+    /// Of rejects that were replayed, which are rows of a file of rejects: the records that those were made of.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub records: Vec<RecordRange>,
 }
 
 impl Explained {
@@ -207,7 +210,7 @@ mod tests {
         };
         let mut origin = Origin::default();
         let partition = Partition { source: "clicks".into(), key: "0".into() };
-        origin.add(7, Some(&ReadRange { partition, first: 10, end: 30 }));
+        origin.add(7, Some(&ReadRange { partition, first: 10, end: 30, records: Vec::new() }));
         let mut entries = footer_entries("shop", &host, &stamp);
         entries.extend(origin.footer());
         let explained = Explained::read(&write(folder.path(), entries)).unwrap();
@@ -217,7 +220,8 @@ mod tests {
         assert_eq!((explained.plan, explained.fingerprint.as_deref()), (Some(3), Some("f1")));
         assert_eq!((explained.stages, explained.config), (Some(stamp.digests), Some(stamp.in_use)));
         assert_eq!(explained.epochs, Some((7, 7)));
-        let range = RecordRange { source: "clicks".into(), partition: "0".into(), first: 10, end: 30 };
+        let range =
+            RecordRange { source: "clicks".into(), partition: "0".into(), first: 10, end: 30, records: Vec::new() };
         assert_eq!(explained.read, Some(vec![range]));
     }
 

@@ -168,7 +168,9 @@ impl RejectSink {
     /// Opens a worker's side of the rejects.
     pub fn open(pipeline: &Pipeline, digests: BTreeMap<String, String>, opening: &Opening) -> Result<Self> {
         match &pipeline.rejects {
-            Rejects::File { path } => Self::to_files(&pipeline.name, reject_settings(path.clone()), digests, opening),
+            Rejects::File { path, .. } => {
+                Self::to_files(&pipeline.name, reject_settings(path.clone()), digests, opening)
+            }
             Rejects::Kafka(settings) => {
                 Self::new(&pipeline.name, &OutputKind::Kafka(settings.clone()), digests, opening)
             }

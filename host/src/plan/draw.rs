@@ -25,7 +25,7 @@ impl Plan {
         }
         drawing.line("", "");
         let rejects = match &pipeline.rejects {
-            Rejects::File { path } => format!("files in {}", shown(pipeline, path)),
+            Rejects::File { path, .. } => format!("files in {}", shown(pipeline, path)),
             Rejects::Kafka(KafkaOutput { topic, .. }) => format!("topic {}", topic.value),
         };
         drawing.line("", &format!("rejects: {rejects}"));

@@ -1,8 +1,9 @@
 //! Which rejects are meant, and which of them were replayed already.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 use super::stored::{Block, StoredFile, parse_id};
 use crate::error::{Error, ErrorKind, Result};
@@ -73,6 +74,30 @@ impl Filter {
     }
 }
 
+impl Filter {
+    /// Whether a reject of a topic is meant, by its fields and the time at which it was written. Ids are not looked at.
+    pub fn has_object(&self, columns: &Map<String, Value>, written_at_ms: i64) -> bool {
+        let text = |column: &str| columns.get(column).and_then(Value::as_str);
+        let is =
+            |wanted: &Option<String>, column: &str| wanted.as_deref().is_none_or(|wanted| text(column) == Some(wanted));
+        is(&self.reason, "reason")
+            && is(&self.source, "source")
+            && self.stage.as_deref().is_none_or(|stage| place_of(columns) == stage)
+            && self
+                .digest
+                .as_deref()
+                .is_none_or(|digest| text("digest").is_some_and(|plugin| plugin.starts_with(digest)))
+            && self.since_ms.is_none_or(|since_ms| written_at_ms >= since_ms)
+            && self.until_ms.is_none_or(|until_ms| written_at_ms < until_ms)
+    }
+}
+
+/// Who refused a row, by the fields of its reject: a stage, or `source.NAME` for the decoder.
+pub fn place_of(columns: &Map<String, Value>) -> String {
+    let text = |column: &str| columns.get(column).and_then(Value::as_str);
+    text("stage").map_or_else(|| format!("source.{}", text("source").unwrap_or_default()), str::to_owned)
+}
+
 /// Who refused a row: a stage, or `source.NAME` for the decoder.
 pub(super) fn place(block: &Block, row: usize) -> std::borrow::Cow<'_, str> {
     match block.text("stage", row) {
@@ -89,6 +114,11 @@ pub(super) fn partition_key(file: &str, again: Option<&str>) -> String {
     again.map_or_else(|| file.to_owned(), |id| format!("{file}{AGAIN}{id}"))
 }
 
+/// The file of rejects that a partition of them is.
+pub fn file_of(key: &str) -> &str {
+    key.split(AGAIN).next().unwrap_or(key)
+}
+
 /// The rejects that commits note as replayed, by the key of their partition.
 #[derive(Clone, Debug, Default)]
 pub struct Replayed(BTreeMap<String, Ranges>);
@@ -103,7 +133,7 @@ impl Replayed {
     /// Whether a row was replayed, by whichever selection.
     pub fn has(&self, file: &str, row: i64) -> bool {
         let own = self.0.range(file.to_owned()..).take_while(|(key, _)| key.starts_with(file));
-        own.filter(|(key, _)| key.split(AGAIN).next() == Some(file)).any(|(_, ranges)| ranges.covers(row))
+        own.filter(|(key, _)| file_of(key) == file).any(|(_, ranges)| ranges.covers(row))
     }
 
     /// Whether a row of the partition was read.
@@ -114,11 +144,6 @@ impl Replayed {
     /// Notes a row.
     pub(super) fn add(&mut self, key: &str, row: i64) {
         self.0.entry(key.to_owned()).or_default().add(row, row + 1);
-    }
-
-    /// The files of which rows were replayed.
-    pub fn files(&self) -> BTreeSet<&str> {
-        self.0.keys().filter_map(|key| key.split(AGAIN).next()).collect()
     }
 }
 
@@ -143,5 +168,17 @@ mod tests {
         assert_eq!([9, 10, 19, 20].map(|ms| time.has_file(&file(ms))), [false, true, true, false]);
         let named = |id: &str| Filter { ids: vec![id.to_owned()], ..Filter::default() }.has_file(&file(0));
         assert!(named("x:3") && !named("y:3"));
+    }
+
+    #[test]
+    fn rejects_of_a_topic_are_chosen_as_those_of_files_are() {
+        let reject = serde_json::json!({ "stage": null, "source": "clicks", "reason": "not_json", "digest": "abcd" });
+        let reject = reject.as_object().unwrap();
+        let of = |stage: &str| Filter { stage: Some(stage.to_owned()), ..Filter::default() }.has_object(reject, 5);
+        assert!(of("source.clicks") && !of("clean"));
+        let time = Filter { since_ms: Some(5), until_ms: Some(6), ..Filter::default() };
+        assert!(time.has_object(reject, 5) && !time.has_object(reject, 6) && !time.has_object(reject, 4));
+        let of = |digest: &str| Filter { digest: Some(digest.to_owned()), ..Filter::default() }.has_object(reject, 5);
+        assert!(of("ab") && !of("b"));
     }
 }

@@ -13,15 +13,20 @@
 //! | the epoch is committed | `commit`: what became of the rows, and that they were read | both are true |
 //! | all was read and committed | `Replays::committed` removes the selection | it is read once more: every row is noted |
 //!
+//! Those notes are one host's: the first that replays a file claims it (`claim`), and no other host of the lake does then.
+//!
 //! A selection names the files that were there when it was asked for: what is rejected again lands in later files, and no
 //! replay feeds itself. To replay what was replayed already takes `again`: the positions of such a selection are its own.
 
+mod claim;
 mod filter;
 mod queue;
 mod reader;
+mod retention;
 mod stored;
 
-pub use self::filter::{Filter, Replayed};
+pub use self::filter::{Filter, Replayed, file_of, place_of};
 pub use self::queue::{Asked, Replays, Request};
 pub use self::reader::ReplayReader;
+pub use self::retention::Retention;
 pub use self::stored::{Block, Blocks, RECORD_COLUMNS, StoredFile, files, id_of, parse_id};

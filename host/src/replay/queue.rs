@@ -8,14 +8,15 @@ use std::sync::{Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
-use super::filter::{Filter, Replayed};
+use super::claim::claimed_by;
+use super::filter::{Filter, Replayed, file_of};
 use super::stored::{Blocks, StoredFile, files};
 use crate::commit::last_commit;
 use crate::config::{Pipeline, Rejects};
 use crate::disk::{RealDisk, write_whole};
 use crate::error::{Error, ErrorKind, Result};
 use crate::record::{Partition, REJECTS_SOURCE};
-use crate::source::FileIdentity;
+use crate::source::{FileIdentity, Positions};
 
 /// What somebody wants replayed: `POST /v1/rejects/replay`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -36,6 +37,10 @@ pub struct Asked {
     pub rows: u64,
     /// How many were replayed already and stay as they are.
     pub skipped: u64,
+    /// How many stay as they are because another host replays their file, and that host.
+    pub elsewhere: u64,
+    /// The host that does.
+    pub elsewhere_by: Option<String>,
 }
 
 /// A replay that was asked for.
@@ -53,6 +58,8 @@ pub struct Replays {
     data: PathBuf,
     /// Their folder, or their topic.
     rejects: Result<PathBuf, String>,
+    /// Whether their files are deleted when their time is over.
+    go_by_age: bool,
     /// Counts what was asked for in this process: a reader looks into the folder when it has changed.
     asked: AtomicU64,
     state: Mutex<State>,
@@ -68,11 +75,12 @@ struct State {
 impl Replays {
     /// The replays of a pipeline.
     pub fn of(pipeline: &Pipeline) -> Self {
-        let rejects = match &pipeline.rejects {
-            Rejects::File { path, .. } => Ok(path.clone()),
-            Rejects::Kafka(topic) => Err(topic.topic.value.clone()),
+        let (rejects, go_by_age) = match &pipeline.rejects {
+            Rejects::File { path, keep } => (Ok(path.clone()), keep.is_some()),
+            Rejects::Kafka(topic) => (Err(topic.topic.value.clone()), false),
         };
-        Self { data: pipeline.data.clone(), rejects, asked: AtomicU64::new(0), state: Mutex::default() }
+        let data = pipeline.data.clone();
+        Self { data, rejects, go_by_age, asked: AtomicU64::new(0), state: Mutex::default() }
     }
 
     /// Where the rejects are.
@@ -88,14 +96,34 @@ impl Replays {
         Ok(last_commit(&self.data)?.map(|last| Replayed::of(&last.positions)).unwrap_or_default())
     }
 
+    /// The partitions of files that are gone by their age: of them nothing can be replayed any more, so nobody has to know what
+    /// was. None where the files are kept for good, or their folder is not there, as when its disk is away.
+    pub fn gone(&self, positions: &Positions) -> Vec<Partition> {
+        let Some(folder) =
+            self.rejects.as_ref().ok().filter(|folder| self.go_by_age && folder.join("_manifest").is_dir())
+        else {
+            return Vec::new();
+        };
+        let own = positions.keys().filter(|partition| *partition.source == *REJECTS_SOURCE);
+        own.filter(|partition| !folder.join(file_of(&partition.key)).exists()).cloned().collect()
+    }
+
     /// Takes a request up: what it is about is kept before this comes back.
     pub fn ask(&self, request: &Request, now_ms: i64) -> Result<Asked> {
         request.filter.check()?;
-        let replayed = self.replayed()?;
-        let mut asked = Asked { id: None, rows: 0, skipped: 0 };
+        let last = last_commit(&self.data)?;
+        let replayed = last.as_ref().map(|last| Replayed::of(&last.positions)).unwrap_or_default();
+        let mut asked = Asked { id: None, rows: 0, skipped: 0, elsewhere: 0, elsewhere_by: None };
         let mut about = Vec::new();
         for file in files(self.rejects()?)?.iter().filter(|file| request.filter.has_file(file)) {
             let (rows, skipped) = count(file, request, &replayed)?;
+            let other = claimed_by(self.rejects()?, &file.name)?
+                .filter(|host| last.as_ref().is_none_or(|last| last.host != *host));
+            if let Some(other) = other {
+                asked.elsewhere += rows + skipped;
+                asked.elsewhere_by = Some(other);
+                continue;
+            }
             asked.rows += rows;
             asked.skipped += skipped;
             if rows > 0 {
@@ -234,6 +262,6 @@ fn fresh_id(now_ms: i64) -> Result<String> {
 }
 
 fn in_topic(topic: &str) -> Error {
-    Error::new(ErrorKind::Config, format!("the rejects of this pipeline go to the topic \"{topic}\", which is not read here"))
-        .help("read it with any consumer (docs/outputs.md has the fields); `[rejects] file = { path = \"lake/rejects\" }` keeps rejects where they can be listed and replayed")
+    Error::new(ErrorKind::Config, format!("the rejects of this pipeline go to the topic \"{topic}\", and are not replayed from there"))
+        .help("`rejects list` and `show` read it; `[rejects] file = { path = \"lake/rejects\" }` keeps rejects where they can be replayed")
 }

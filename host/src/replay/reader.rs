@@ -7,6 +7,7 @@ use std::time::Duration;
 use arrow::array::{BinaryArray, StringArray};
 use serde_json::Value;
 
+use super::claim::claim;
 use super::filter::{Replayed as Noted, partition_key};
 use super::queue::{Replays, Selection};
 use super::stored::{Block, Blocks};
@@ -20,6 +21,7 @@ use crate::source::{Positions, Read, Reader};
 /// Reads what replays are about, one after the other. Between two it costs a look at a counter.
 pub struct ReplayReader {
     replays: Arc<Replays>,
+    host: String,
     committed: Positions,
     noted: Noted,
     follow: bool,
@@ -44,14 +46,15 @@ struct Open {
 }
 
 impl ReplayReader {
-    /// A reader from the last commit on. `follow`: more may be asked for; else it ends when nothing waits.
-    pub fn new(replays: Arc<Replays>, committed: &Positions, follow: bool) -> Self {
+    /// A reader of a host from its last commit on. `follow`: more may be asked for; else it ends when nothing waits.
+    pub fn new(replays: Arc<Replays>, host: &str, committed: &Positions, follow: bool) -> Self {
         replays.taken_back();
         let own = committed.iter().filter(|(partition, _)| *partition.source == *REJECTS_SOURCE);
         Self {
             noted: Noted::of(committed),
             committed: own.map(|(partition, position)| (partition.clone(), position.clone())).collect(),
             replays,
+            host: host.to_owned(),
             follow,
             looked: None,
             known: BTreeSet::new(),
@@ -97,6 +100,15 @@ impl ReplayReader {
             return Ok(Some(()));
         }
         let Some(name) = current.files.pop_front() else { return Ok(None) };
+        let owner = claim(self.replays.rejects()?, &name, &self.host)?;
+        if owner != self.host {
+            tracing::warn!(
+                file = name,
+                host = owner,
+                "replay: another host was faster; it replays this file's rejects"
+            );
+            return Ok(Some(()));
+        }
         let again = current.selection.request.again.then_some(current.selection.id.as_str());
         current.open = open(&self.replays, &self.committed, &name, &partition_key(&name, again))?;
         Ok(Some(()))

@@ -36,15 +36,19 @@ pub struct StoredFile {
     pub committed_at_ms: i64,
 }
 
+/// What a manifest says of an epoch's files.
 #[derive(Deserialize)]
-struct Manifest {
-    committed_at_ms: i64,
-    files: Vec<ManifestFile>,
+pub(super) struct Manifest {
+    pub host: String,
+    pub epoch: u64,
+    pub committed_at_ms: i64,
+    pub files: Vec<ManifestFile>,
 }
 
 #[derive(Deserialize)]
-struct ManifestFile {
-    path: String,
+pub(super) struct ManifestFile {
+    pub path: String,
+    pub rows: u64,
 }
 
 /// The files of a folder, oldest first; none when it is not there.
@@ -66,12 +70,25 @@ pub fn files(folder: &Path) -> Result<Vec<StoredFile>> {
 /// By file when its epoch was committed.
 fn committed_at_ms(folder: &Path) -> Result<BTreeMap<String, i64>> {
     let mut times = BTreeMap::new();
-    for path in entries(&folder.join("_manifest"), "json")? {
-        let text = fs::read(&path).map_err(|error| unreadable(&path).caused_by(error))?;
-        let manifest: Manifest = serde_json::from_slice(&text).map_err(|error| unreadable(&path).caused_by(error))?;
+    for (_, manifest) in manifests(folder)? {
         times.extend(manifest.files.into_iter().map(|file| (file.path, manifest.committed_at_ms)));
     }
     Ok(times)
+}
+
+/// The manifests of a folder, and where they are.
+pub(super) fn manifests(folder: &Path) -> Result<Vec<(PathBuf, Manifest)>> {
+    let mut manifests = Vec::new();
+    for path in entries(&folder.join("_manifest"), "json")? {
+        let text = match fs::read(&path) {
+            // Its time was over in between.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+            text => text.map_err(|error| unreadable(&path).caused_by(error))?,
+        };
+        let manifest = serde_json::from_slice(&text).map_err(|error| unreadable(&path).caused_by(error))?;
+        manifests.push((path, manifest));
+    }
+    Ok(manifests)
 }
 
 fn entries(folder: &Path, end: &str) -> Result<Vec<PathBuf>> {

@@ -287,7 +287,7 @@ fn parquet_outputs(pipeline: &Pipeline) -> impl Iterator<Item = (String, Parquet
         OutputKind::Kafka(_) => None,
     });
     let rejects = match &pipeline.rejects {
-        Rejects::File { path } => Some((REJECTS.to_owned(), reject_settings(path.clone()))),
+        Rejects::File { path, .. } => Some((REJECTS.to_owned(), reject_settings(path.clone()))),
         Rejects::Kafka(_) => None,
     };
     outputs.chain(rejects)
@@ -309,6 +309,11 @@ fn configs(pipeline: &Pipeline) -> BTreeMap<String, serde_json::Value> {
 /// Two plans with the same fingerprint make the same rows into the same files.
 fn fingerprint(plan: &Plan, pipeline: &Pipeline) -> String {
     let outputs: Vec<_> = pipeline.outputs.iter().map(|output| format!("{:?}", output.kind)).collect();
-    let text = format!("{:?} {:?} {:?} {outputs:?} {:?}", plan.sources, plan.stages, plan.outputs, pipeline.rejects);
+    let rejects = match &pipeline.rejects {
+        // How long they are kept makes no other rows.
+        Rejects::File { path, keep: _ } => format!("{path:?}"),
+        Rejects::Kafka(topic) => format!("{topic:?}"),
+    };
+    let text = format!("{:?} {:?} {:?} {outputs:?} {rejects}", plan.sources, plan.stages, plan.outputs);
     digest(text.as_bytes())
 }

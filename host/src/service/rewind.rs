@@ -15,7 +15,8 @@ use crate::config::{Pipeline, SourceKind};
 use crate::error::{Error, ErrorKind, Result};
 use crate::output::{Explained, RecordRange, Token};
 use crate::pipeline::Counts;
-use crate::record::Partition;
+use crate::record::{Partition, REJECTS_SOURCE};
+use crate::replay::file_of;
 use crate::source::kafka::{JoinOptions, KafkaSource, Members, Reads, Wanted};
 use crate::source::{Position, Positions};
 
@@ -73,14 +74,20 @@ fn go_back(
         epochs.commit(&stamp, &Positions::new(), tokens, Counts::default())?;
     }
     let (topics, shared): (Vec<KafkaSource>, Vec<KafkaSource>) = (topics(assembly)?, shared_topics(assembly)?);
-    let known = known_positions(epochs, transactions, &shared)?;
-    let files = files(assembly)?;
+    let Some(own) = epochs.last() else {
+        return Err(Error::new(ErrorKind::Internal, "there is a plan and no commit"));
+    };
+    let sharing = transactions.filter(|_| !shared.is_empty());
+    sharing.map_or(Ok(()), |transactions| nobody_waits(own, transactions))?;
+    let known = known_positions(own, sharing)?;
+    let files = files(&assembly.pipeline, assembly)?;
     let mut wanted = wanted(assembly, settings, &known, &files)?;
     if let Some(time_ms) = settings.to_time_ms {
         add_time(&mut wanted, time_ms, &known, &topics)?;
     }
     let rewind = Rewind::of(wanted, files);
     can_be_read_again(&rewind.point, &known, &topics)?;
+    replayed_here(&rewind, epochs)?;
     let epoch = epochs.next_epoch();
     if !settings.yes {
         return Ok(Rewound { rewind, epoch, done: false });
@@ -103,7 +110,7 @@ fn go_back(
 }
 
 /// What reached a topic cannot be taken back.
-fn may_come_again(pipeline: &Pipeline, settings: &RewindSettings) -> Result<()> {
+pub(super) fn may_come_again(pipeline: &Pipeline, settings: &RewindSettings) -> Result<()> {
     let mut topics = pipeline.topics().filter(|_| !settings.topics_again);
     topics.next().map_or(Ok(()), |(output, topic)| {
         let what = format!(
@@ -117,7 +124,7 @@ fn may_come_again(pipeline: &Pipeline, settings: &RewindSettings) -> Result<()> 
 }
 
 /// The sources whose groups' offsets are in the transactions, when nobody reads them.
-fn shared_topics(assembly: &Assembly) -> Result<Vec<KafkaSource>> {
+pub(super) fn shared_topics(assembly: &Assembly) -> Result<Vec<KafkaSource>> {
     let Some(cluster) = assembly.cluster().filter(|_| assembly.is_shared()) else { return Ok(Vec::new()) };
     let mut shared = topics(assembly)?;
     shared.retain(|topic| topic.brokers() == cluster.brokers);
@@ -134,7 +141,7 @@ fn shared_topics(assembly: &Assembly) -> Result<Vec<KafkaSource>> {
 }
 
 /// The sources that are topics; no group is joined.
-fn topics(assembly: &Assembly) -> Result<Vec<KafkaSource>> {
+pub(super) fn topics(assembly: &Assembly) -> Result<Vec<KafkaSource>> {
     let (mut topics, members) = (Vec::new(), Members::default());
     for source in &assembly.pipeline.sources {
         let SourceKind::Kafka(settings) = &source.kind else { continue };
@@ -151,37 +158,42 @@ fn topics(assembly: &Assembly) -> Result<Vec<KafkaSource>> {
     Ok(topics)
 }
 
-/// Where all hosts that share the work read to.
-fn known_positions(
-    epochs: &Epochs,
-    transactions: Option<&Arc<Transactions>>,
-    topics: &[KafkaSource],
-) -> Result<Positions> {
-    let Some(own) = epochs.last() else { return Ok(Positions::new()) };
-    let Some(transactions) = transactions.filter(|_| !topics.is_empty()) else { return Ok(own.positions.clone()) };
-    let records = transactions.read_records()?;
-    let others = |record: &&CommitRecord| record.host != own.host && record.sharing.groups == own.sharing.groups;
-    let others: Vec<&CommitRecord> = records.iter().filter(others).collect();
-    if let Some(waits) = others.iter().find(|record| record.outputs.values().any(Token::is_waiting)) {
-        let what = format!("host {} was killed, and rows of its last commit wait for their files", waits.host);
-        return Err(Error::new(ErrorKind::Config, what)
-            .help("start a host of the group and stop it again: it brings to an end what the other one left"));
+/// The last records of the other hosts that share the work.
+fn others(own: &CommitRecord, transactions: &Transactions) -> Result<Vec<CommitRecord>> {
+    let mut records = transactions.read_records()?;
+    records.retain(|record| record.host != own.host && record.sharing.groups == own.sharing.groups);
+    Ok(records)
+}
+
+fn nobody_waits(own: &CommitRecord, transactions: &Arc<Transactions>) -> Result<()> {
+    match others(own, transactions)?.iter().find(|record| record.outputs.values().any(Token::is_waiting)) {
+        None => Ok(()),
+        Some(waits) => {
+            let what = format!("host {} was killed, and rows of its last commit wait for their files", waits.host);
+            Err(Error::new(ErrorKind::Config, what)
+                .help("start a host of the group and stop it again: it brings to an end what the other one left"))
+        }
     }
-    let shared = positions_of(others.into_iter().chain([own]));
+}
+
+/// Where a host, and all that share the work with it, read to.
+pub(super) fn known_positions(own: &CommitRecord, sharing: Option<&Arc<Transactions>>) -> Result<Positions> {
+    let Some(transactions) = sharing else { return Ok(own.positions.clone()) };
+    let others = others(own, transactions)?;
     let mut known = own.positions.clone();
-    known.extend(shared);
+    known.extend(positions_of(others.iter().chain([own])));
     Ok(known)
 }
 
-/// All files of the pipeline's outputs, with what they were made of.
-fn files(assembly: &Assembly) -> Result<Vec<LakeFile>> {
+/// All files of a pipeline's outputs, with what they were made of.
+pub(super) fn files(pipeline: &Pipeline, assembly: &Assembly) -> Result<Vec<LakeFile>> {
     let mut files = Vec::new();
-    for (output, lake) in lakes(&assembly.pipeline) {
+    for (output, lake) in lakes(pipeline) {
         let unlisted =
             |error| Error::new(ErrorKind::Storage, format!("{} cannot be listed", lake.display())).caused_by(error);
         for path in assembly.disk.files_below(&lake).map_err(unlisted)? {
             if path.extension().is_some_and(|extension| extension == "parquet")
-                && let Some(file) = lake_file(&assembly.pipeline.name, &output, &path)?
+                && let Some(file) = lake_file(&pipeline.name, &output, &path)?
             {
                 files.push(file);
             }
@@ -206,8 +218,8 @@ fn lake_file(pipeline: &str, output: &str, path: &Path) -> Result<Option<LakeFil
 }
 
 /// Adds all partitions of topics from a time on, as far as they were read.
-fn add_time(point: &mut Point, time_ms: i64, known: &Positions, topics: &[KafkaSource]) -> Result<()> {
-    for (partition, position) in known {
+pub(super) fn add_time(point: &mut Point, time_ms: i64, known: &Positions, topics: &[KafkaSource]) -> Result<()> {
+    for (partition, position) in known.iter().filter(|(partition, _)| *partition.source != *REJECTS_SOURCE) {
         let topic = topics.iter().find(|topic| topic.name() == &*partition.source);
         let (Some(topic), Ok(number)) = (topic, partition.key.parse()) else {
             let what = format!("source \"{}\" is no topic, so --to-time finds no place in it", partition.source);
@@ -225,8 +237,8 @@ fn add_time(point: &mut Point, time_ms: i64, known: &Positions, topics: &[KafkaS
 }
 
 /// What is taken out of the lake has to be there still where it came from.
-fn can_be_read_again(point: &Point, known: &Positions, topics: &[KafkaSource]) -> Result<()> {
-    for (partition, offset) in point {
+pub(super) fn can_be_read_again(point: &Point, known: &Positions, topics: &[KafkaSource]) -> Result<()> {
+    for (partition, offset) in point.iter().filter(|(partition, _)| *partition.source != *REJECTS_SOURCE) {
         let Partition { source, key } = partition;
         let lost = |what: String| {
             Err(Error::new(ErrorKind::Input, format!("source \"{source}\": {what}, so it cannot be read again"))
@@ -248,8 +260,32 @@ fn can_be_read_again(point: &Point, known: &Positions, topics: &[KafkaSource]) -
     Ok(())
 }
 
+/// Rejects that stay count as replayed where it was noted: in the data folder of the host that did it.
+fn replayed_here(rewind: &Rewind, epochs: &Epochs) -> Result<()> {
+    let own = |file: &str| {
+        let noted = epochs.last().into_iter().flat_map(|last| last.positions.keys());
+        noted.filter(|partition| *partition.source == *REJECTS_SOURCE).any(|partition| file_of(&partition.key) == file)
+    };
+    match rewind.not_replayed().into_iter().find(|file| !own(file)) {
+        None => Ok(()),
+        Some(file) => {
+            let what =
+                format!("rows from there on were replayed from {file} by another host, whose data folder notes it");
+            Err(Error::new(ErrorKind::Config, what).help(
+                "name an offset before the records of these rejects (`rejects list` has them), or rewind with the data \
+                 folder of that host (`--set data=..`); nothing was changed",
+            ))
+        }
+    }
+}
+
 /// The wanted points, each at the beginning of a record.
-fn wanted(assembly: &Assembly, settings: &RewindSettings, known: &Positions, files: &[LakeFile]) -> Result<Point> {
+pub(super) fn wanted(
+    assembly: &Assembly,
+    settings: &RewindSettings,
+    known: &Positions,
+    files: &[LakeFile],
+) -> Result<Point> {
     let mut point = Point::new();
     for (source, partition, offset) in &settings.to {
         let key = key_of(assembly, source, partition, known)?;

@@ -17,6 +17,7 @@ use super::coordinator::{Coordinator, Ended, Observer, Outcome, Request, request
 use super::life::{By, Changes, Entry, History, Question, Watch, What};
 use super::logic::{Change, Logic};
 use super::progress::Progress;
+use super::retention::keep_watch;
 use super::share;
 use super::sources::{Opening, Readers, Sources};
 use super::store::PluginStore;
@@ -227,9 +228,12 @@ impl OneLife<'_> {
         let (plan, logic) = choose(assembly, recovered.plan.as_ref())?;
         let (plan, stamp) = number_plan(assembly, plan, &logic, &recovered);
         settle_spool(assembly, &mut epochs, &recovered, tally)?;
+        let gone = epochs.last().map(|last| assembly.replays.gone(&last.positions)).unwrap_or_default();
+        epochs.forget(&gone);
         let sources = self.open_sources(&mut epochs, transactions)?;
         let read = epochs.last().map(|last| last.positions.clone()).unwrap_or_default();
-        let replays = ReplayReader::new(Arc::clone(&assembly.replays), &read, settings.mode == Mode::Follow);
+        let replays =
+            ReplayReader::new(Arc::clone(&assembly.replays), &assembly.host.id, &read, settings.mode == Mode::Follow);
         tally.add_gaps(sources.gaps());
         note_start(assembly, &logic, &stamp, epochs.next_epoch());
         if transactions.is_some() {
@@ -249,9 +253,14 @@ impl OneLife<'_> {
         let questions = self.questions.clone();
         let changing = Background::start("changes", move |stop| changes.run(watch.as_ref(), &questions, &stop))?;
         let stopping = stop_on(self.stop.clone(), Arc::clone(self.stopped), ask)?;
+        let finished = Arc::new(AtomicU64::new(epochs.next_epoch() - 1));
+        let keeping = Background::start("retention", {
+            let (assembly, finished) = (Arc::clone(assembly), Arc::clone(&finished));
+            move |stop| keep_watch(&assembly, &finished, &stop)
+        })?;
 
         tracing::info!(plan = stamp.number, workers = pipeline.workers, "running");
-        let mut observer = Committed { assembly, sources: &sources, tally, read: Positions::new() };
+        let mut observer = Committed { assembly, sources: &sources, tally, read: Positions::new(), finished };
         let mut coordinator = Coordinator {
             at_end: vec![false; workers.len()],
             workers,
@@ -265,7 +274,7 @@ impl OneLife<'_> {
         let ended = coordinator.run();
         let phases = std::mem::take(&mut coordinator.boundary.phases);
         drop(coordinator);
-        drop((stopping, changing, progress));
+        drop((stopping, changing, keeping, progress));
         tally.add_phases(&phases);
         if matches!(ended, Ok(Outcome::Done)) {
             sources.leave(&assembly.host);
@@ -466,6 +475,8 @@ struct Committed<'a> {
     sources: &'a Sources,
     tally: &'a mut Tally,
     read: Positions,
+    /// The last epoch.
+    finished: Arc<AtomicU64>,
 }
 
 impl Inputs for Committed<'_> {
@@ -486,6 +497,7 @@ impl Inputs for Committed<'_> {
 
 impl Observer for Committed<'_> {
     fn ended(&mut self, ended: &Ended<'_>) -> Result<()> {
+        self.finished.store(ended.record.epoch, Ordering::Release);
         self.assembly.replays.committed()?;
         self.tally.add(ended.record);
         self.tally.add_pause(ended.pause, !ended.swapped.is_empty());

@@ -1,10 +1,14 @@
 //! Promise: a reject that is replayed goes in again exactly once, at the place that refused it, whatever dies.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use millstream_tests::host::{millstream, put, succeed, text};
+use arrow::array::AsArray;
+use arrow::datatypes::Int64Type;
+use millstream_tests::host::{millstream, put, repository, succeed, text};
+use millstream_tests::lake::batches;
 use millstream_tests::tag::{Growing, version};
 use serde_json::Value;
 
@@ -18,13 +22,14 @@ fn all_refused() -> Growing {
     run
 }
 
-fn rejects(what: &str, pipeline: &Path) -> Command {
+pub(crate) fn rejects(what: &str, pipeline: &Path) -> Command {
     let mut command = millstream();
     command.args(["rejects", what]).arg(pipeline);
     command
 }
 
-fn counted(pipeline: &Path) -> Vec<(String, u64, u64)> {
+/// By reason how many rejects there are, and how many of them were replayed.
+pub(crate) fn counted(pipeline: &Path) -> Vec<(String, u64, u64)> {
     let counts = text(&succeed(rejects("count", pipeline).arg("--json")).stdout);
     let counts: Vec<Value> = serde_json::from_str(&counts).unwrap();
     let number = |count: &Value, name: &str| count[name].as_u64().unwrap();
@@ -36,7 +41,7 @@ fn counted(pipeline: &Path) -> Vec<(String, u64, u64)> {
         .collect()
 }
 
-fn listed(pipeline: &Path) -> Vec<Value> {
+pub(crate) fn listed(pipeline: &Path) -> Vec<Value> {
     serde_json::from_str(&text(&succeed(rejects("list", pipeline).arg("--json")).stdout)).unwrap()
 }
 
@@ -108,4 +113,89 @@ fn a_record_is_replayed_at_its_decoder() {
     fs::write(&run.pipeline, changed).unwrap();
     succeed(rejects("replay", &run.pipeline).args(["--stage", "source.rows"]));
     assert_eq!(run.lake().ids, [(1, 1), (7, 1)].into());
+}
+
+/// Orders with a list of items each, which become rows of their own; an item without a price is refused.
+const ORDERS: &str = r#"
+name = "orders"
+data = "state"
+
+[source.orders]
+file = { path = "orders.jsonl" }
+format = "json"
+columns = { number = "int64", items = "list<int64>" }
+
+[dimension.prices]
+file = { path = "prices.csv", key = ["item"] }
+columns = { item = "int64", price = "int64" }
+
+[[stage]]
+name = "explode"
+plugin = { file = "PLUGIN" }
+config = { column = "items", into = "item", empty = "filter" }
+
+[[stage]]
+name = "price"
+lookup = { table = "prices", key = "item", add = { price = "price" }, missing = "reject" }
+
+[output.items]
+columns = ["number", "item", "price"]
+parquet = { path = "lake" }
+"#;
+
+#[test]
+fn of_a_record_that_became_many_rows_the_refused_one_alone_is_replayed() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str| folder.path().join(name);
+    let plugin = repository().join("plugins/explode/millstream_plugin_explode.wasm");
+    let pipeline = file("orders.toml");
+    fs::write(&pipeline, ORDERS.replace("PLUGIN", &plugin.display().to_string())).unwrap();
+    fs::write(file("orders.jsonl"), "{\"number\":7,\"items\":[1,2,3]}\n{\"number\":8,\"items\":[3]}\n").unwrap();
+    fs::write(file("prices.csv"), "item,price\n1,100\n3,300\n").unwrap();
+    let rows = || {
+        let mut rows = BTreeMap::<[i64; 3], u32>::new();
+        for batch in batches(&file("lake")) {
+            for row in 0..batch.num_rows() {
+                let cell = |name: &str| batch[name].as_primitive::<Int64Type>().value(row);
+                *rows.entry(["number", "item", "price"].map(cell)).or_default() += 1;
+            }
+        }
+        rows
+    };
+    succeed(millstream().arg("run").arg(&pipeline).args(["--until-caught-up", "--no-progress"]));
+    let siblings = BTreeMap::from([([7, 1, 100], 1), ([7, 3, 300], 1), ([8, 3, 300], 1)]);
+    assert_eq!(rows(), siblings);
+    // Twice in vain.
+    succeed(&mut rejects("replay", &pipeline));
+    succeed(&mut rejects("replay", &pipeline));
+    let attempts: Vec<u64> = listed(&pipeline).iter().map(|one| one["attempts"].as_u64().unwrap()).collect();
+    assert_eq!((attempts, rows()), (vec![2, 1, 0], siblings.clone()), "the newest first");
+    fs::write(file("prices.csv"), "item,price\n1,100\n2,200\n3,300\n").unwrap();
+    let said = text(&succeed(&mut rejects("replay", &pipeline)).stdout);
+    assert!(said.contains("1 rejects go in again") && said.contains("2 were replayed already"), "{said}");
+    let all = siblings.into_iter().chain([([7, 2, 200], 1)]).collect();
+    assert_eq!(rows(), all);
+    succeed(&mut rejects("replay", &pipeline));
+    assert_eq!((rows(), counted(&pipeline)), (all, vec![("lookup_missing".to_owned(), 3, 3)]));
+}
+
+#[test]
+fn a_second_host_leaves_alone_what_the_first_one_replays() {
+    let run = Growing::new();
+    let text_of = fs::read_to_string(&run.pipeline).unwrap();
+    fs::write(&run.pipeline, text_of + "\n[rejects]\nfile = { path = \"rejects\" }\n").unwrap();
+    put(&run.plugin(), version(9_000));
+    fs::write(run.file("rows.jsonl"), "{\"id\":1}\n{\"id\":2}\n").unwrap();
+    succeed(millstream().arg("run").arg(&run.pipeline).args(["--until-caught-up", "--no-progress"]));
+    put(&run.plugin(), version(1));
+    let first = listed(&run.pipeline).last().unwrap()["id"].as_str().unwrap().to_owned();
+    succeed(rejects("replay", &run.pipeline).arg(&first));
+    let other = format!("data={}", run.file("other").display());
+    for more in [&[][..], &["--again"]] {
+        let said = text(&succeed(rejects("replay", &run.pipeline).args(["--set", &other]).args(more)).stdout);
+        assert!(said.contains("no reject goes in again") && said.contains("2 are host "), "{said}");
+    }
+    assert_eq!(run.lake().ids.len(), 1);
+    succeed(&mut rejects("replay", &run.pipeline));
+    assert_eq!(run.lake().ids, [(1, 1), (2, 1)].into());
 }

@@ -13,6 +13,7 @@ use millstream_tests::lake::{batches, files};
 use millstream_tests::tag::{self, Growing, version};
 
 use super::recovery::steps;
+use super::replay::{counted, rejects};
 
 /// By id how often it is in the lake, and the version that made it.
 fn rows(growing: &Growing) -> BTreeMap<i64, (u32, String)> {
@@ -153,4 +154,120 @@ fn a_topics_partition_is_read_again_from_there() {
         succeed(millstream().arg("run").arg(&pipeline).args(["--until-caught-up", "--no-progress"]));
         assert_eq!(tag::read_lake(&folder.path().join("lake")).ids, once(0..30), "{to}");
     }
+}
+
+/// Rows 0 and 1 were refused and then replayed, row 2 came behind them.
+fn replayed() -> Growing {
+    let growing = Growing::new();
+    put(&growing.plugin(), version(9_000));
+    fs::write(growing.file("rows.jsonl"), "{\"id\":0}\n{\"id\":1}\n").unwrap();
+    run(&growing);
+    put(&growing.plugin(), version(1));
+    succeed(&mut rejects("replay", &growing.pipeline));
+    append(&growing.file("rows.jsonl"), "{\"id\":2}");
+    run(&growing);
+    assert_eq!(rows(&growing), made_by(&[(0..3, 1)]));
+    growing
+}
+
+#[test]
+fn what_was_replayed_goes_with_its_records_and_comes_with_them() {
+    for are_rejects_gone in [false, true] {
+        let growing = replayed();
+        if are_rejects_gone {
+            files(&growing.file("state/rejects")).into_iter().for_each(|file| fs::remove_file(file).unwrap());
+        }
+        succeed(rewind(&growing, "rows/rows.jsonl=9").arg("--yes"));
+        assert_eq!((rows(&growing), counted(&growing.pipeline)), (BTreeMap::new(), Vec::new()), "their file has both");
+        put(&growing.plugin(), version(2));
+        run(&growing);
+        assert_eq!(rows(&growing), made_by(&[(0..3, 2)]));
+    }
+}
+
+#[test]
+fn what_was_replayed_from_earlier_records_stays() {
+    let growing = replayed();
+    succeed(rewind(&growing, "rows/rows.jsonl=18").arg("--yes"));
+    assert_eq!(rows(&growing), made_by(&[(0..2, 1)]));
+    assert_eq!(counted(&growing.pipeline), [("bad_version".to_owned(), 2, 2)]);
+    run(&growing);
+    assert_eq!(rows(&growing), made_by(&[(0..3, 1)]));
+}
+
+#[test]
+fn rejects_whose_rows_go_with_others_count_as_not_replayed() {
+    let growing = Growing::new();
+    put(&growing.plugin(), version(9_000));
+    fs::write(growing.file("rows.jsonl"), "{\"id\":0}\n").unwrap();
+    run(&growing);
+    put(&growing.plugin(), version(1));
+    // A replay and the stream in one file.
+    let mut host = growing.start(&["output.tagged.parquet.max_age=1h"]);
+    succeed(&mut rejects("replay", &growing.pipeline));
+    host.wait_for("replay: done");
+    host.wait_for("committed");
+    growing.add(&mut host, 1);
+    host.finish();
+    assert_eq!((rows(&growing), files(&growing.file("lake")).len()), (made_by(&[(0..2, 1)]), 1));
+    let shown = text(&succeed(&mut rewind(&growing, "rows/rows.jsonl=9")).stdout);
+    assert!(shown.contains("these count as not replayed") && shown.contains("  rejects-"), "{shown}");
+    succeed(rewind(&growing, "rows/rows.jsonl=9").arg("--yes"));
+    assert_eq!((rows(&growing), counted(&growing.pipeline)), (BTreeMap::new(), vec![("bad_version".to_owned(), 1, 0)]));
+    run(&growing);
+    assert_eq!(rows(&growing), made_by(&[(1..2, 1)]));
+    succeed(&mut rejects("replay", &growing.pipeline));
+    assert_eq!(rows(&growing), made_by(&[(0..2, 1)]));
+}
+
+#[test]
+fn what_another_host_replayed_is_not_taken_back_behind_its_back() {
+    let growing = Growing::new();
+    let text_of = fs::read_to_string(&growing.pipeline).unwrap();
+    fs::write(&growing.pipeline, text_of + "\n[rejects]\nfile = { path = \"rejects\" }\n").unwrap();
+    put(&growing.plugin(), version(9_000));
+    for id in 0..2 {
+        append(&growing.file("rows.jsonl"), &format!("{{\"id\":{id}}}"));
+        run(&growing);
+    }
+    put(&growing.plugin(), version(1));
+    // Of both files of rejects, into one of the lake.
+    let other = format!("data={}", growing.file("other").display());
+    succeed(rejects("replay", &growing.pipeline).args(["--set", &other]));
+    assert_eq!((rows(&growing), files(&growing.file("lake")).len()), (made_by(&[(0..2, 1)]), 1));
+    let said = fail(rewind(&growing, "rows/rows.jsonl=9").arg("--yes"));
+    assert!(said.contains("by another host") && said.contains("name an offset before the records"), "{said}");
+    assert_eq!(rows(&growing), made_by(&[(0..2, 1)]));
+    succeed(rewind(&growing, "rows/rows.jsonl=0").arg("--yes"));
+    assert_eq!((rows(&growing), counted(&growing.pipeline)), (BTreeMap::new(), Vec::new()));
+    run(&growing);
+    assert_eq!(rows(&growing), made_by(&[(0..2, 1)]));
+}
+
+#[test]
+fn a_time_is_found_after_a_replay() {
+    let kafka = Kafka::shared();
+    kafka.create_topic("rewind-replayed", 2);
+    let folder = tempfile::tempdir().unwrap();
+    let source = format!(
+        r#"kafka = {{ brokers = "{}", topic = "rewind-replayed", group = "rewind-replayed", start = "earliest" }}"#,
+        kafka.brokers()
+    );
+    let pipeline = tag::pipeline(folder.path(), &source);
+    let run = |plugin: u32| {
+        put(&folder.path().join("tag.wasm"), version(plugin));
+        succeed(millstream().arg("run").arg(&pipeline).args(["--until-caught-up", "--no-progress"]));
+    };
+    kafka.produce("rewind-replayed", 2, (0..10).map(|id| format!("{{\"id\":{id}}}")));
+    run(9_000);
+    put(&folder.path().join("tag.wasm"), version(1));
+    succeed(&mut rejects("replay", &pipeline));
+    let lake = || tag::read_lake(&folder.path().join("lake")).ids;
+    let once: BTreeMap<i64, u32> = (0..10).map(|id| (id, 1)).collect();
+    assert_eq!(lake(), once);
+    let mut rewind = millstream();
+    succeed(rewind.arg("rewind").arg(&pipeline).args(["--replace", "--yes", "--to-time", "2000-01-01T00:00:00Z"]));
+    assert_eq!((lake(), counted(&pipeline)), (BTreeMap::new(), Vec::new()));
+    run(1);
+    assert_eq!(lake(), once);
 }

@@ -226,3 +226,33 @@ fn a_copied_data_folder_is_noticed_and_doubles_nothing() {
     succeed(&mut run(data, "--until-caught-up"));
     assert_eq!(each_once(topic_ids(kafka, "topics-copied")), (0..rows).collect::<Vec<_>>());
 }
+
+#[test]
+fn rejects_of_a_topic_are_listed_counted_and_shown() {
+    Job::fill();
+    let job = Job::new("topics-listed");
+    succeed(&mut job.run());
+    let rejects = |arguments: &[&str]| {
+        let mut command = millstream();
+        command.arg("rejects").arg(arguments[0]).arg(job.folder.path().join("pipeline.toml")).args(&arguments[1..]);
+        command
+    };
+    let json = |arguments: &[&str]| -> serde_json::Value {
+        serde_json::from_slice(&succeed(rejects(arguments).arg("--json")).stdout).unwrap()
+    };
+    let broken = RECORDS / BROKEN_EVERY;
+    let counted = json(&["count"]);
+    let of_all: i64 = counted.as_array().unwrap().iter().map(|count| count["rejects"].as_i64().unwrap()).sum();
+    assert_eq!((of_all, &counted[0]["stage"]), (broken, &"source.events".into()), "{counted}");
+    assert_eq!(json(&["count", "--stage", "elsewhere"]), serde_json::json!([]));
+    assert_eq!(json(&["count", "--until", "2000-01-01"]), serde_json::json!([]));
+    let listed = json(&["list", "-n", "3"]);
+    let id = listed[0]["id"].as_str().unwrap();
+    assert_eq!((listed.as_array().unwrap().len(), id.starts_with("0:")), (3, true), "{listed}");
+    assert_eq!(json(&["show", id])["record_value"], "{\"id\":");
+    assert!(listed[0].get("record_value").is_none());
+    let said = fail(&mut rejects(&["show", "0:999999999"]));
+    assert!(said.contains("there is no reject 0:999999999"), "{said}");
+    let said = fail(&mut rejects(&["replay"]));
+    assert!(said.contains("are not replayed from there"), "{said}");
+}

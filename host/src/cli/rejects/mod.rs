@@ -5,6 +5,7 @@ mod show;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io::Write;
+use std::path::Path;
 
 use clap::{Args, Subcommand};
 use jiff::{Timestamp, civil::Date, tz::TimeZone};
@@ -15,16 +16,19 @@ use super::run::{parse_kill_at, stop_on_signals};
 use super::{Failure, PipelineArgs};
 use crate::clock::{Clock, SystemClock};
 use crate::commit::Step;
-use crate::config::{Pipeline, plain_duration};
+use crate::config::{KafkaOutput, Pipeline, Rejects, plain_duration};
 use crate::error::{Error, ErrorKind, Result};
+use crate::output::kafka::{TopicReject, read_rejects};
 use crate::output::reject_object;
-use crate::replay::{Block, Blocks, Filter, Replays, Request, StoredFile, files, id_of, parse_id};
+use crate::replay::{
+    Block, Blocks, Filter, RECORD_COLUMNS, Replayed, Replays, Request, StoredFile, files, id_of, parse_id, place_of,
+};
 use crate::service::control::Client;
 use crate::service::{self, Mode, RunSettings};
 
 /// See refused rows and records, and let them go in again.
 #[derive(Subcommand)]
-pub(super) enum Rejects {
+pub(super) enum Command {
     /// List them, newest first, a line each.
     List(List),
     /// Show everything of one, the original record too.
@@ -36,7 +40,7 @@ pub(super) enum Rejects {
     Replay(Replay),
 }
 
-impl Rejects {
+impl Command {
     pub(super) fn run(&self) -> Result<(), Failure> {
         match self {
             Self::List(list) => list.run(),
@@ -96,39 +100,91 @@ fn parse_time(text: &str) -> Result<i64, String> {
         .ok_or_else(|| "a time is 2025-06-01T12:00:00Z, 2025-06-01, or how long ago, such as 2h".to_owned())
 }
 
-/// The pipeline as far as it says where its rejects are: what only the host's environment has stands for itself.
+/// The pipeline as far as it says where its rejects are: what only the host's environment has stands for itself, but for
+/// the brokers of a topic, which are asked.
 fn pipeline(args: &PipelineArgs) -> Result<Pipeline, Failure> {
     let environment = |name: &str| std::env::var(name).ok().or_else(|| Some(name.to_owned()));
-    Ok(crate::config::read(&std::path::absolute(&args.pipeline)?, &args.overrides, &environment)?)
+    let pipeline = crate::config::read(&std::path::absolute(&args.pipeline)?, &args.overrides, &environment)?;
+    match pipeline.rejects {
+        Rejects::File { .. } => Ok(pipeline),
+        Rejects::Kafka(_) => args.read(),
+    }
 }
 
-/// Calls `each` with every reject that is meant, oldest file first; the last argument: whether it was replayed.
-fn for_each(
-    replays: &Replays,
-    filter: &Filter,
-    mut each: impl FnMut(&StoredFile, &Block, usize, bool) -> Result<()>,
-) -> Result<()> {
+/// A reject that was found.
+struct Found {
+    /// What it is called.
+    id: String,
+    /// When it was committed, or written to its topic.
+    at_ms: i64,
+    /// Whether it was replayed; rejects of a topic are not.
+    replayed: bool,
+    /// Its columns.
+    columns: Map<String, Value>,
+}
+
+impl Found {
+    /// In words: what it is called, when it was refused, whether it was replayed, and its columns.
+    fn object(self) -> Map<String, Value> {
+        let mut object = Map::new();
+        object.insert("id".to_owned(), self.id.into());
+        object.insert("rejected_at".to_owned(), instant(self.at_ms).into());
+        object.insert("replayed".to_owned(), self.replayed.into());
+        object.extend(self.columns);
+        object
+    }
+}
+
+/// Calls `each` with every reject that is meant, without its record: of files the oldest file first, of a topic the oldest
+/// record first.
+fn for_each(pipeline: &Pipeline, filter: &Filter, mut each: impl FnMut(Found) -> Result<()>) -> Result<()> {
     filter.check()?;
-    let replayed = replays.replayed()?;
-    for file in files(replays.rejects()?)?.iter().filter(|file| filter.has_file(file)) {
-        let mut blocks = Blocks::open(&file.name, &file.path, false)?;
-        while let Some(block) = blocks.next_block()? {
-            for row in (0..block.rows.num_rows()).filter(|row| filter.has_row(&block, *row)) {
-                each(file, &block, row, replayed.has(&file.name, block.number(row)))?;
+    match &pipeline.rejects {
+        Rejects::File { path, .. } => {
+            let replayed = Replays::of(pipeline).replayed()?;
+            for file in files(path)?.iter().filter(|file| filter.has_file(file)) {
+                let mut blocks = Blocks::open(&file.name, &file.path, false)?;
+                while let Some(block) = blocks.next_block()? {
+                    for row in (0..block.rows.num_rows()).filter(|row| filter.has_row(&block, *row)) {
+                        each(found(file, &block, row, &replayed))?;
+                    }
+                }
             }
+            Ok(())
+        }
+        Rejects::Kafka(topic) => {
+            let mut all = Vec::new();
+            read_rejects(topic, |mut reject| {
+                if filter.has_object(&reject.columns, reject.written_at_ms) {
+                    reject.columns.retain(|name, _| !is_of_record(name));
+                    all.push(of_topic(reject));
+                }
+                Ok(())
+            })?;
+            all.sort_by_key(|found| found.at_ms);
+            all.into_iter().try_for_each(each)
         }
     }
-    Ok(())
 }
 
-/// A reject in words: what it is called, when it was refused, whether it was replayed, and its columns.
-fn object(file: &StoredFile, block: &Block, row: usize, replayed: bool) -> Map<String, Value> {
-    let mut object = Map::new();
-    object.insert("id".to_owned(), id_of(&file.name, block.number(row)).into());
-    object.insert("rejected_at".to_owned(), instant(file.committed_at_ms).into());
-    object.insert("replayed".to_owned(), replayed.into());
-    object.extend(reject_object(&block.rows, row));
-    object
+fn found(file: &StoredFile, block: &Block, row: usize, replayed: &Replayed) -> Found {
+    let number = block.number(row);
+    Found {
+        id: id_of(&file.name, number),
+        at_ms: file.committed_at_ms,
+        replayed: replayed.has(&file.name, number),
+        columns: reject_object(&block.rows, row),
+    }
+}
+
+fn of_topic(reject: TopicReject) -> Found {
+    let id = format!("{}:{}", reject.partition, reject.offset);
+    Found { id, at_ms: reject.written_at_ms, replayed: false, columns: reject.columns }
+}
+
+/// Whether a field is one of the record itself.
+fn is_of_record(name: &str) -> bool {
+    RECORD_COLUMNS.contains(&name.trim_end_matches("_hex"))
 }
 
 fn instant(ms: i64) -> String {
@@ -157,10 +213,9 @@ pub(super) struct List {
 
 impl List {
     fn run(&self) -> Result<(), Failure> {
-        let replays = Replays::of(&pipeline(&self.pipeline)?);
         let (mut last, mut more) = (VecDeque::new(), 0_u64);
-        for_each(&replays, &self.filter.filter(&[]), |file, block, row, replayed| {
-            last.push_front(object(file, block, row, replayed));
+        for_each(&pipeline(&self.pipeline)?, &self.filter.filter(&[]), |found| {
+            last.push_front(found.object());
             if last.len() > self.last {
                 last.pop_back();
                 more += 1;
@@ -188,28 +243,47 @@ pub(super) struct Show {
 
 impl Show {
     fn run(&self) -> Result<(), Failure> {
-        let replays = Replays::of(&pipeline(&self.pipeline)?);
         Filter { ids: vec![self.id.clone()], ..Filter::default() }.check()?;
-        let missing = || {
+        let pipeline = pipeline(&self.pipeline)?;
+        let found = match &pipeline.rejects {
+            Rejects::File { path, .. } => self.in_files(&pipeline, path)?,
+            Rejects::Kafka(topic) => self.in_topic(topic)?,
+        };
+        let object = found.ok_or_else(|| {
             Error::new(ErrorKind::Config, format!("there is no reject {}", self.id))
                 .help("`millstream rejects list` shows those that are there")
-        };
-        let (name, number) = parse_id(&self.id).ok_or_else(missing)?;
-        let files = files(replays.rejects()?)?;
-        let file = files.iter().find(|file| *file.name == *name).ok_or_else(missing)?;
+        })?;
+        let object = object.object();
+        match self.json {
+            true => write_json(&object),
+            false => Ok(show::one(&mut std::io::stdout().lock(), &object)?),
+        }
+    }
+
+    fn in_files(&self, pipeline: &Pipeline, folder: &Path) -> Result<Option<Found>> {
+        let Some((name, number)) = parse_id(&self.id) else { return Ok(None) };
+        let files = files(folder)?;
+        let Some(file) = files.iter().find(|file| *file.name == *name) else { return Ok(None) };
         let mut blocks = Blocks::open(&file.name, &file.path, true)?;
         while let Some(block) = blocks.next_block()? {
-            let Some(row) = usize::try_from(number - block.first_row).ok().filter(|row| *row < block.rows.num_rows())
-            else {
-                continue;
-            };
-            let object = object(file, &block, row, replays.replayed()?.has(&file.name, number));
-            return match self.json {
-                true => write_json(&object),
-                false => Ok(show::one(&mut std::io::stdout().lock(), &object)?),
-            };
+            let row = usize::try_from(number - block.first_row).ok().filter(|row| *row < block.rows.num_rows());
+            if let Some(row) = row {
+                return Ok(Some(found(file, &block, row, &Replays::of(pipeline).replayed()?)));
+            }
         }
-        Err(missing().into())
+        Ok(None)
+    }
+
+    fn in_topic(&self, topic: &KafkaOutput) -> Result<Option<Found>> {
+        let mut wanted = None;
+        read_rejects(topic, |reject| {
+            let found = of_topic(reject);
+            if found.id == self.id {
+                wanted = Some(found);
+            }
+            Ok(())
+        })?;
+        Ok(wanted)
     }
 }
 
@@ -237,15 +311,13 @@ struct Counted {
 
 impl Count {
     fn run(&self) -> Result<(), Failure> {
-        let replays = Replays::of(&pipeline(&self.pipeline)?);
         let mut counts: BTreeMap<(String, String, Option<String>), (u64, u64)> = BTreeMap::new();
-        for_each(&replays, &self.filter.filter(&[]), |_, block, row, replayed| {
-            let text = |column| block.text(column, row).unwrap_or_default().to_owned();
-            let stage = block.text("stage", row).map_or_else(|| format!("source.{}", text("source")), str::to_owned);
-            let kind = (stage, text("reason"), block.text("digest", row).map(str::to_owned));
+        for_each(&pipeline(&self.pipeline)?, &self.filter.filter(&[]), |found| {
+            let text = |column: &str| found.columns.get(column).and_then(Value::as_str).map(str::to_owned);
+            let kind = (place_of(&found.columns), text("reason").unwrap_or_default(), text("digest"));
             let count = counts.entry(kind).or_default();
             count.0 += 1;
-            count.1 += u64::from(replayed);
+            count.1 += u64::from(found.replayed);
             Ok(())
         })?;
         let counts = counts.into_iter().map(|((stage, reason, digest), (rejects, replayed))| Counted {

@@ -4,10 +4,10 @@ use std::io::{Result, Write};
 
 use serde_json::{Map, Value};
 
-use super::Counted;
+use super::{Counted, is_of_record};
 use crate::cli::columns::write_columns;
 use crate::digest::short;
-use crate::replay::{Asked, RECORD_COLUMNS};
+use crate::replay::Asked;
 
 /// A detail is shown so far in a list.
 const DETAIL_CHARS: usize = 60;
@@ -59,11 +59,10 @@ pub(super) fn list(out: &mut dyn Write, rejects: &[Map<String, Value>], more: u6
 
 /// Everything of one.
 pub(super) fn one(out: &mut dyn Write, object: &Map<String, Value>) -> Result<()> {
-    let is_record = |name: &str| RECORD_COLUMNS.contains(&name.trim_end_matches("_hex"));
-    for name in object.keys().filter(|name| !is_record(name)) {
+    for name in object.keys().filter(|name| !is_of_record(name)) {
         writeln!(out, "{name:<16}  {}", text(object, name))?;
     }
-    for name in object.keys().filter(|name| is_record(name)) {
+    for name in object.keys().filter(|name| is_of_record(name)) {
         writeln!(out, "\n{name}\n{}", text(object, name))?;
     }
     Ok(())
@@ -86,15 +85,21 @@ pub(super) fn counts(out: &mut dyn Write, counts: &[Counted]) -> Result<()> {
 
 /// What becomes of a request.
 pub(super) fn asked(out: &mut dyn Write, asked: &Asked, by_host: bool) -> Result<()> {
-    let Asked { id, rows, skipped } = asked;
+    let Asked { id, rows, skipped, elsewhere, elsewhere_by } = asked;
     match (id, by_host) {
         (None, _) => writeln!(out, "no reject goes in again")?,
         (Some(id), true) => writeln!(out, "replay {id}: {rows} rejects go in again; the running host takes them")?,
         (Some(id), false) => writeln!(out, "replay {id}: {rows} rejects go in again")?,
     }
-    match skipped {
-        0 => Ok(()),
-        skipped => writeln!(out, "{skipped} were replayed already and are left alone; --again replays them too"),
+    if *skipped > 0 {
+        writeln!(out, "{skipped} were replayed already and are left alone; --again replays them too")?;
+    }
+    match elsewhere_by {
+        None => Ok(()),
+        Some(host) => writeln!(
+            out,
+            "{elsewhere} are host {host}'s to replay, which notes it: ask that host, with its data folder"
+        ),
     }
 }
 

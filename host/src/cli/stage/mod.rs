@@ -10,7 +10,7 @@ use clap::{Args, Subcommand};
 use serde::Serialize;
 use serde_json::Value;
 
-pub(super) use self::place::{PlaceArgs, StagePlace};
+pub(super) use self::place::{PlaceArgs, StagePlace, quoted};
 use super::Failure;
 use crate::error::{Error, ErrorKind, Result};
 

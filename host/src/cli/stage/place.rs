@@ -53,7 +53,7 @@ impl PlaceArgs {
 }
 
 /// A word of a command line, as a shell takes it.
-pub(super) fn quoted(word: &str) -> String {
+pub(in crate::cli) fn quoted(word: &str) -> String {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '/' | '.' | '_' | '=' | '-' | ':' | ',');
     if !word.is_empty() && word.chars().all(is_plain) {
         return word.to_owned();

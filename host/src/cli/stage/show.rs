@@ -7,7 +7,7 @@ use std::path::Path;
 use super::place::quoted;
 use crate::cli::columns::write_columns;
 use crate::digest::short;
-use crate::output::Explained;
+use crate::output::{Explained, RecordRange};
 use crate::service::Version;
 use crate::service::life::{By, Candidate, Entry, Example, ProposeOutcome, RolledBack, Shadow, StageState, What};
 
@@ -207,7 +207,8 @@ fn records_of(files: &[String]) -> BTreeMap<(String, String), (i64, i64)> {
     let mut records = BTreeMap::new();
     // A file that is gone by now, or another program's, has no footer of ours.
     let read = files.iter().filter_map(|file| Explained::read(Path::new(file)).ok()?.read);
-    for range in read.flatten() {
+    let of_rejects = |range: RecordRange| if range.records.is_empty() { vec![range] } else { range.records };
+    for range in read.flatten().flat_map(of_rejects) {
         let known = records.entry((range.source, range.partition)).or_insert((range.first, range.end));
         *known = (known.0.min(range.first), known.1.max(range.end));
     }

@@ -566,9 +566,21 @@ pub(crate) fn part_of(
     client: BaseConsumer<Context>,
     (from, end): (i64, i64),
 ) -> Result<KafkaReader> {
-    let start = Start { partition: 0, offset: from, end: Some(end), is_new: false };
+    parts_of(owner, topic, client, &[(0, from, end)])
+}
+
+/// Reads partitions of a topic, keys too, each from one offset to another.
+pub(crate) fn parts_of(
+    owner: &str,
+    topic: &str,
+    client: BaseConsumer<Context>,
+    parts: &[(i32, i64, i64)],
+) -> Result<KafkaReader> {
+    let start =
+        |&(partition, offset, end): &(i32, i64, i64)| Start { partition, offset, end: Some(end), is_new: false };
+    let starts: Vec<Start> = parts.iter().map(start).collect();
     let wanted = Wanted { keys: true, headers: false };
-    KafkaReader::start(&owner.into(), &topic.into(), Some(client), &[start], wanted, true, None)
+    KafkaReader::start(&owner.into(), &topic.into(), Some(client), &starts, wanted, true, None)
 }
 
 fn set_default(config: &mut ClientConfig, name: &str, value: usize) {

@@ -1,0 +1,87 @@
+//! Rejects of a topic, read again: what `reject_json` wrote there.
+
+use std::time::{Duration, Instant};
+
+use rdkafka::consumer::Consumer;
+use rdkafka::error::KafkaError;
+use serde_json::{Map, Value};
+
+use crate::config::{BatchSettings, KafkaOutput};
+use crate::error::{Error, ErrorKind, Result};
+use crate::source::kafka::client::{configure, reach, reader};
+use crate::source::kafka::parts_of;
+use crate::source::{Read, Reader};
+
+const OWNER: &str = "[rejects]";
+
+/// How long brokers may take to answer, or to send the next record.
+const TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The longest wait for a record at a time.
+const CALL: Duration = Duration::from_secs(1);
+
+const AT_ONCE: BatchSettings = BatchSettings { rows: 1_024, bytes: 4 << 20 };
+
+/// A reject in a topic.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TopicReject {
+    /// The topic's partition.
+    pub partition: i32,
+    /// Its offset in it.
+    pub offset: i64,
+    /// When it was written, in ms since 1970-01-01 UTC.
+    pub written_at_ms: i64,
+    /// Its fields: `reject_columns`, as JSON.
+    pub columns: Map<String, Value>,
+}
+
+/// Hands over every reject of a topic that a reader of committed records sees now; those of a partition in their order.
+///
+/// # Errors
+/// `Unavailable` when the brokers are, `Input` for a record that is no reject, and what `each` returns.
+pub fn read_rejects(settings: &KafkaOutput, mut each: impl FnMut(TopicReject) -> Result<()>) -> Result<()> {
+    let (brokers, topic) = (&settings.brokers.value, &settings.topic.value);
+    let failed = |error: KafkaError| {
+        Error::new(ErrorKind::Unavailable, format!("{OWNER}: topic {topic:?} cannot be read")).caused_by(error)
+    };
+    let mut config = configure(OWNER, brokers, &settings.properties, &[], &[])?;
+    config.set("isolation.level", "read_committed").set("enable.partition.eof", "true");
+    config.set("auto.offset.reset", "error");
+    let client = reader(&config, OWNER)?;
+    reach(client.client(), brokers, TIMEOUT, || drop(client.poll(Duration::from_millis(1))))?;
+    let metadata = client.fetch_metadata(Some(topic), TIMEOUT).map_err(failed)?;
+    let mut parts = Vec::new();
+    for partition in metadata.topics().iter().flat_map(|topic| topic.partitions()) {
+        let (first, end) = client.fetch_watermarks(topic, partition.id(), TIMEOUT).map_err(failed)?;
+        parts.push((partition.id(), first, end));
+    }
+    if parts.is_empty() {
+        return Err(Error::new(ErrorKind::Input, format!("{OWNER}: there is no topic {topic:?} at {brokers}"))
+            .help("is it the right one? a run makes none"));
+    }
+    let mut reader = parts_of(OWNER, topic, client, &parts)?;
+    let mut heard = Instant::now();
+    loop {
+        match reader.read(&AT_ONCE, CALL)? {
+            Read::End => return Ok(()),
+            Read::Idle if heard.elapsed() < TIMEOUT => {}
+            Read::Idle => {
+                let what = format!("{OWNER}: topic {topic:?} sent nothing for {} s", TIMEOUT.as_secs());
+                return Err(Error::new(ErrorKind::Unavailable, what).help("are the brokers up?"));
+            }
+            Read::Records(records) => {
+                heard = Instant::now();
+                for (index, offset) in records.offsets.iter().enumerate() {
+                    let partition = records.partition_number;
+                    let columns = records.value(index).and_then(|value| serde_json::from_slice(value).ok());
+                    let columns = columns.ok_or_else(|| {
+                        let what = format!("record {offset} of partition {partition} of topic {topic:?} is no reject");
+                        Error::new(ErrorKind::Input, what).help("keep other records out of the topic of rejects")
+                    })?;
+                    let written_at_ms = records.timestamps_ms.get(index).copied().unwrap_or(0);
+                    each(TopicReject { partition, offset: *offset, written_at_ms, columns })?;
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,135 @@
+//! Promise: rejects of a topic are replayed as those of a file are, also where epochs become true in Kafka: once in the lake
+//! and once in the topic, whatever dies, and what the group has read stays as it is.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::{fs, ops::Range};
+
+use millstream_tests::host::{Host, millstream, put, succeed, text};
+use millstream_tests::kafka::Kafka;
+use millstream_tests::tag::{self, version};
+use tempfile::TempDir;
+
+use crate::recovery::steps;
+use crate::replay::{counted, listed, rejects};
+use crate::topics::{each_once, topic_ids};
+
+const PARTITIONS: i32 = 2;
+
+/// The pipeline `tag` from a topic into a lake and a topic.
+struct Job {
+    kafka: &'static Kafka,
+    name: String,
+    folder: TempDir,
+    pipeline: PathBuf,
+}
+
+impl Job {
+    /// After a run in which the plugin refused 0 to 5.
+    fn all_refused(name: &str) -> Self {
+        let (kafka, folder) = (Kafka::shared(), tempfile::tempdir().unwrap());
+        let brokers = kafka.brokers();
+        kafka.create_topic(name, PARTITIONS);
+        kafka.create_topic(&format!("{name}-out"), 1);
+        let source =
+            format!(r#"kafka = {{ brokers = "{brokers}", topic = "{name}", group = "{name}", start = "earliest" }}"#);
+        let pipeline = tag::pipeline(folder.path(), &source);
+        let output = format!(
+            "\n[output.topic]\ncolumns = [\"id\"]\nkafka = {{ brokers = \"{brokers}\", topic = \"{name}-out\", key = \"id\" }}\n"
+        );
+        let text =
+            fs::read_to_string(&pipeline).unwrap().replace("name = \"tag\"\ndata", &format!("name = \"{name}\"\ndata"));
+        fs::write(&pipeline, text + &output).unwrap();
+        let job = Self { kafka, name: name.to_owned(), folder, pipeline };
+        job.put(9_000);
+        job.produce(0..6);
+        succeed(millstream().arg("run").arg(&job.pipeline).args(["--until-caught-up", "--no-progress"]));
+        assert_eq!((job.lake(), counted(&job.pipeline)), (BTreeMap::new(), vec![("bad_version".to_owned(), 6, 0)]));
+        job
+    }
+
+    fn put(&self, number: u32) {
+        put(&self.folder.path().join("tag.wasm"), version(number));
+    }
+
+    fn produce(&self, ids: Range<i64>) {
+        self.kafka.produce(&self.name, PARTITIONS, ids.map(|id| format!("{{\"id\":{id}}}")));
+    }
+
+    fn lake(&self) -> BTreeMap<i64, u32> {
+        tag::read_lake(&self.folder.path().join("lake")).ids
+    }
+
+    fn topic(&self) -> Vec<i64> {
+        each_once(topic_ids(self.kafka, &format!("{}-out", self.name)))
+    }
+
+    /// What it says of a replay.
+    fn replay(&self, arguments: &[&str]) -> String {
+        text(&succeed(rejects("replay", &self.pipeline).args(arguments)).stdout)
+    }
+
+    /// Every id is once in the lake and in the topic, and the group has read all of its own.
+    fn check(&self, ids: Range<i64>) {
+        assert_eq!(self.lake(), ids.clone().map(|id| (id, 1)).collect());
+        assert_eq!(self.topic(), ids.collect::<Vec<_>>());
+        let ends: Vec<_> = self.kafka.end_offsets(&self.name).into_iter().map(Some).collect();
+        assert_eq!(self.kafka.committed_offsets(&self.name, &self.name, PARTITIONS), ends);
+    }
+}
+
+#[test]
+fn rejects_of_a_topic_are_replayed_once_by_a_running_host_and_by_none() {
+    let job = Job::all_refused("replayed");
+    job.put(1);
+    let first = listed(&job.pipeline).last().unwrap()["id"].as_str().unwrap().to_owned();
+    let said = job.replay(&[&first]);
+    assert!(said.contains("1 rejects go in again"), "{said}");
+    assert_eq!((job.lake().len(), job.topic().len()), (1, 1));
+    let mut host = Host::follow(&job.pipeline, &["epoch.interval=100ms", "output.tagged.parquet.max_age=100ms"]);
+    let said = job.replay(&[]);
+    assert!(said.contains("5 rejects go in again") && said.contains("the running host takes them"), "{said}");
+    host.wait_for("replay: done");
+    job.produce(6..8);
+    host.wait_for("out=");
+    host.finish();
+    // The records may have come after the host was told to end.
+    succeed(millstream().arg("run").arg(&job.pipeline).args(["--until-caught-up", "--no-progress"]));
+    job.check(0..8);
+    let said = job.replay(&[]);
+    assert!(said.contains("no reject goes in again") && said.contains("6 were replayed already"), "{said}");
+    job.check(0..8);
+    job.replay(&["--again"]);
+    let twice = |id| (id, if id < 6 { 2 } else { 1 });
+    assert_eq!(
+        (job.lake(), counted(&job.pipeline)),
+        ((0..8).map(twice).collect(), vec![("bad_version".to_owned(), 6, 6)])
+    );
+}
+
+#[test]
+fn a_kill_at_each_step_of_a_replay_that_becomes_true_in_kafka_loses_and_doubles_nothing() {
+    for (step, _) in steps("") {
+        let job = Job::all_refused(&format!("replayed-{step}"));
+        job.put(1);
+        // Its first commit says that it reads no partition; the one behind it has the outcome.
+        let last = last_epoch(&job);
+        let mut killed = rejects("replay", &job.pipeline);
+        let output = killed.env("MILLSTREAM_KILL_AT", format!("{step}:{}", last + 2)).output().unwrap();
+        assert_eq!(output.status.code(), None, "{step}: it was killed\n{}", text(&output.stderr));
+        // The next start goes on with it, whoever makes it.
+        succeed(millstream().arg("run").arg(&job.pipeline).args(["--until-caught-up", "--no-progress"]));
+        job.check(0..6);
+        assert_eq!(counted(&job.pipeline), [("bad_version".to_owned(), 6, 6)], "{step}");
+    }
+}
+
+/// The last epoch that has rejects, which is the last one of the run.
+fn last_epoch(job: &Job) -> u64 {
+    let manifests = fs::read_dir(job.folder.path().join("state/rejects/_manifest")).unwrap();
+    let epoch = |path: PathBuf| {
+        let manifest: serde_json::Value = serde_json::from_slice(&fs::read(path).unwrap()).unwrap();
+        manifest["epoch"].as_u64().unwrap()
+    };
+    manifests.map(|entry| epoch(entry.unwrap().path())).max().unwrap()
+}
