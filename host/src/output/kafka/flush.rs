@@ -13,8 +13,13 @@ use rdkafka::producer::{BaseProducer, Producer};
 use crate::error::Result;
 use crate::source::kafka::client::Context;
 
-/// How long lingering is off, and then how long deliveries are looked for, until the next look whether all is done.
-const STEP_MS: u8 = 1;
+/// How long lingering is off, and then how long deliveries are looked for, until the next look whether all is done, at first
+/// and at most: each look costs a little, so who waits for long looks less often.
+const STEP: Duration = Duration::from_millis(1);
+const LONGEST_STEP: Duration = Duration::from_millis(20);
+
+/// Of the time that was waited already the part that one more look may be late.
+const LATE: u32 = 16;
 
 /// Sends what is queued at once, and waits until `is_done` or the time is over. It looks often: another writer of the
 /// producer may take the answer.
@@ -23,11 +28,13 @@ pub(crate) fn flush(
     timeout: Duration,
     is_done: impl Fn() -> Result<bool>,
 ) -> Result<()> {
-    let deadline = Instant::now() + timeout;
-    while !is_done()? && Instant::now() < deadline {
+    let began = Instant::now();
+    while !is_done()? && began.elapsed() < timeout {
+        let step = (began.elapsed() / LATE).clamp(STEP, LONGEST_STEP);
+        let step_ms = i32::try_from(step.as_millis()).unwrap_or(i32::MAX);
         // SAFETY: the client lives as long as `producer`; the call may be made from any thread, beside any other.
-        unsafe { native::rd_kafka_flush(producer.client().native_ptr(), i32::from(STEP_MS)) };
-        producer.poll(Duration::from_millis(u64::from(STEP_MS)));
+        unsafe { native::rd_kafka_flush(producer.client().native_ptr(), step_ms) };
+        producer.poll(step);
     }
     Ok(())
 }

@@ -48,7 +48,7 @@ pub(super) enum Answer {
     /// These brokers know of no ids.
     NoIds,
     /// Another question may be answered: there was none in time, or the topic is not there just now.
-    NoAnswer,
+    Silence,
 }
 
 /// Asks for the id of a topic.
@@ -57,7 +57,7 @@ pub(super) fn topic_id(client: &BaseConsumer<Context>, topic: &str, timeout: Dur
         Ok(id) if id == NONE => Answer::NoIds,
         Ok(id) => Answer::Id(id),
         Err(RDKafkaErrorCode::UnsupportedFeature | RDKafkaErrorCode::UnsupportedVersion) => Answer::NoIds,
-        Err(_) => Answer::NoAnswer,
+        Err(_) => Answer::Silence,
     }
 }
 

@@ -134,7 +134,7 @@ impl Topic<'_> {
         self.retry(|client| match identity::topic_id(client, self.name(), REQUEST) {
             Answer::Id(id) => Some(Some(id)),
             Answer::NoIds => Some(None),
-            Answer::NoAnswer => None,
+            Answer::Silence => None,
         })
     }
 
