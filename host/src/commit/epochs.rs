@@ -390,10 +390,10 @@ impl Epochs {
             let failed = |error| storage(lake, "cannot be listed", error);
             let staging = lake.join(STAGING);
             for path in self.settings.disk.files_below(lake).map_err(failed)? {
-                let is_own = !path.starts_with(&staging);
+                let is_published = !path.starts_with(&staging);
                 let written = path.file_name().and_then(|name| name.to_str());
                 let written = written.and_then(|name| epoch_of(output, &self.settings.host, name));
-                if is_own && let Some(later) = written.filter(|written| *written > epoch) {
+                if is_published && let Some(later) = written.filter(|written| *written > epoch) {
                     let what = format!(
                         "the commit log in {} ends in a damaged line behind epoch {epoch}, but {} is of epoch {later}",
                         self.settings.folder.display(),

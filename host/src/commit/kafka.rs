@@ -51,13 +51,13 @@ use rdkafka::producer::{BaseProducer, Producer};
 
 use super::record::CommitRecord;
 use super::topic::{self, CommitTopic, Each, Steps};
-use crate::config::BatchSettings;
 use crate::error::{Error, ErrorKind, Result};
 use crate::output::kafka::flush;
 use crate::output::kafka::producer::{self, Delivered, Outgoing, Transactional};
-use crate::source::kafka::client::{Context, away, configure, not_created, reach, reader};
-use crate::source::kafka::part_of;
-use crate::source::{Positions, Read, Reader};
+use crate::record::Records;
+use crate::source::Positions;
+use crate::source::kafka::client::{Context, away, configure, not_created, reach};
+use crate::source::kafka::{PartsReader, part_client};
 
 /// How long the brokers may take for one step.
 const TIMEOUT: Duration = Duration::from_secs(60);
@@ -80,9 +80,6 @@ const STUCK: Duration = Duration::from_secs(3);
 /// A host that is fenced so often, so soon, is not alone.
 const FENCED_OFTEN: usize = 3;
 const FENCED_SOON: Duration = Duration::from_secs(60);
-
-/// What is read of the commit topic in one go.
-const AT_ONCE: BatchSettings = BatchSettings { rows: 1024, bytes: 16 << 20 };
 
 /// What commits speak of themselves as in errors.
 const OWNER: &str = "the commit";
@@ -314,6 +311,13 @@ impl Transactions {
         })
     }
 
+    /// Of these records those of hosts with the same groups: they share the work.
+    pub fn read_records_of(&self, groups: &BTreeMap<String, String>) -> Result<Vec<CommitRecord>> {
+        let mut records = self.read_records()?;
+        records.retain(|record| record.sharing.groups == *groups);
+        Ok(records)
+    }
+
     /// What an error means when somebody else has committed under the host's id since this was opened, because the host stood
     /// still, or came back: it says nothing of disk and records, for what was read of them is not true any more.
     pub fn unless_outrun(&self, error: Error) -> Error {
@@ -351,30 +355,22 @@ impl Transactions {
     fn read(
         &self,
         client: BaseConsumer<Context>,
-        range: (i64, i64),
+        (from, end): (i64, i64),
         deadline: Instant,
         take: &mut Each<'_>,
     ) -> Result<()> {
-        let mut reader = part_of(OWNER, &self.topic, client, range)?;
-        loop {
-            match reader.read(&AT_ONCE, CALL)? {
-                Read::Records(records) => {
-                    for (index, offset) in records.offsets.iter().enumerate() {
-                        let keys = records.keys.as_ref().filter(|keys| keys.is_valid(index));
-                        take(*offset, keys.map(|keys| keys.value(index)), records.value(index))?;
-                    }
-                }
-                Read::End => return Ok(()),
-                Read::Idle if Instant::now() >= deadline => return Err(self.away()),
-                Read::Idle => {}
-            }
-        }
+        let each = |records: &Records| {
+            records.offsets.iter().enumerate().try_for_each(|(index, offset)| {
+                let keys = records.keys.as_ref().filter(|keys| keys.is_valid(index));
+                take(*offset, keys.map(|keys| keys.value(index)), records.value(index))
+            })
+        };
+        let patience = |_| if Instant::now() < deadline { Ok(()) } else { Err(self.away()) };
+        PartsReader::start(OWNER, &self.topic, client, &[(0, from, end)])?.read(each, patience)
     }
 
     fn reader(&self, isolation: &str) -> Result<BaseConsumer<Context>> {
-        let mut config = self.client.clone();
-        config.set("isolation.level", isolation).set("enable.partition.eof", "true").set("auto.offset.reset", "error");
-        reader(&config, OWNER)
+        part_client(self.client.clone(), OWNER, isolation)
     }
 
     /// The first offset of the commit topic and its end, as this reader sees it.

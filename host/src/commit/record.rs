@@ -59,9 +59,8 @@ pub struct Sharing {
 pub fn positions_of<'a>(records: impl IntoIterator<Item = &'a CommitRecord>) -> Positions {
     let mut positions = Positions::new();
     for (partition, position) in records.into_iter().flat_map(|record| &record.positions) {
-        let known = positions.entry(partition.clone()).or_default();
-        if position.rank() > known.rank() {
-            known.clone_from(position);
+        if positions.get(partition).is_none_or(|known| position.rank() > known.rank()) {
+            positions.insert(partition.clone(), position.clone());
         }
     }
     positions

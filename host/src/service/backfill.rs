@@ -10,7 +10,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::rewind::{
-    RewindSettings, add_time, can_be_read_again, files, known_positions, may_come_again, shared_topics, topics, wanted,
+    RewindSettings, Topics, add_time, can_be_read_again, files, known_positions, may_come_again, wanted,
 };
 use super::run::{Failure, assemble, settings_of};
 use crate::commit::{Copied, DataFolder, Epochs, PlanStamp, Point, Sharing, last_commit};
@@ -53,25 +53,23 @@ fn prepare(pipeline: &Pipeline, fresh: Pipeline, settings: &RewindSettings) -> R
     let assembly = assemble(Arc::new(fresh), &folder, Vec::new())?;
     let transactions = assembly.open_transactions()?;
     let (mut epochs, _) = Epochs::open(settings_of(&assembly, settings.kill_at, transactions.clone()))?;
-    let (topics, shared) = (topics(&assembly)?, shared_topics(&assembly)?);
-    let known = known_positions(&own, transactions.as_ref().filter(|_| !shared.is_empty()))?;
+    let topics = Topics::of(&assembly)?;
+    let known = known_positions(&own, &topics.others(&own, transactions.as_ref())?);
     let mut point = wanted(&assembly, settings, &known, &files(pipeline, &assembly)?)?;
     if let Some(time_ms) = settings.to_time_ms {
-        add_time(&mut point, time_ms, &known, &topics)?;
+        add_time(&mut point, time_ms, &known, &topics.all)?;
     }
-    can_be_read_again(&point, &known, &topics)?;
+    can_be_read_again(&point, &known, &topics.all)?;
     for (partition, position) in known.iter().filter(|(partition, _)| *partition.source != *REJECTS_SOURCE) {
         if let Some(end) = position.ranges.end() {
             point.entry(partition.clone()).or_insert(end);
         }
     }
-    let groups = shared.iter().map(|topic| (topic.name().to_owned(), topic.group().to_owned())).collect();
+    let groups = topics.shared().map(|topic| (topic.name().to_owned(), topic.group().to_owned())).collect();
     epochs.share(Sharing { groups, ..Sharing::default() });
     epochs.rewind(&point, &known);
     if let Some(transactions) = &transactions {
-        transactions.set_groups(move |positions| {
-            shared.iter().map(|topic| topic.offsets_outside(positions)).filter_map(Result::transpose).collect()
-        });
+        transactions.set_groups(move |positions| topics.group_offsets(positions));
     }
     // What runs is what lies on disk at the first start: no plan goes before it.
     let committed =

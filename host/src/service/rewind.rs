@@ -8,8 +8,8 @@ use std::sync::Arc;
 use super::assembly::{Assembly, lakes};
 use super::run::{Failure, assemble, settings_of};
 use crate::commit::{
-    CommitRecord, Copied, DataFolder, Epochs, LakeFile, Point, Recovered, RemovedFile, Rewind, Step, Transactions,
-    positions_of, settle_all,
+    CommitRecord, Copied, DataFolder, Epochs, GroupOffsets, LakeFile, Point, Recovered, RemovedFile, Rewind, Step,
+    Transactions, positions_of, settle_all,
 };
 use crate::config::{Pipeline, SourceKind};
 use crate::error::{Error, ErrorKind, Result};
@@ -73,20 +73,20 @@ fn go_back(
     if !tokens.is_empty() {
         epochs.commit(&stamp, &Positions::new(), tokens, Counts::default())?;
     }
-    let (topics, shared): (Vec<KafkaSource>, Vec<KafkaSource>) = (topics(assembly)?, shared_topics(assembly)?);
+    let topics = Topics::of(assembly)?;
     let Some(own) = epochs.last() else {
         return Err(Error::new(ErrorKind::Internal, "there is a plan and no commit"));
     };
-    let sharing = transactions.filter(|_| !shared.is_empty());
-    sharing.map_or(Ok(()), |transactions| nobody_waits(own, transactions))?;
-    let known = known_positions(own, sharing)?;
+    let others = topics.others(own, transactions)?;
+    nobody_waits(&others)?;
+    let known = known_positions(own, &others);
     let files = files(&assembly.pipeline, assembly)?;
     let mut wanted = wanted(assembly, settings, &known, &files)?;
     if let Some(time_ms) = settings.to_time_ms {
-        add_time(&mut wanted, time_ms, &known, &topics)?;
+        add_time(&mut wanted, time_ms, &known, &topics.all)?;
     }
     let rewind = Rewind::of(wanted, files);
-    can_be_read_again(&rewind.point, &known, &topics)?;
+    can_be_read_again(&rewind.point, &known, &topics.all)?;
     replayed_here(&rewind, epochs)?;
     let epoch = epochs.next_epoch();
     if !settings.yes {
@@ -98,7 +98,7 @@ fn go_back(
         transactions.set_groups(move |positions| {
             let moved = positions.iter().filter(|(partition, _)| point.contains_key(*partition));
             let moved: Positions = moved.map(|(partition, position)| (partition.clone(), position.clone())).collect();
-            shared.iter().map(|topic| topic.offsets_outside(&moved)).filter_map(Result::transpose).collect()
+            topics.group_offsets(&moved)
         });
     }
     let removed = rewind.files.iter().map(|(output, files)| {
@@ -123,50 +123,65 @@ pub(super) fn may_come_again(pipeline: &Pipeline, settings: &RewindSettings) -> 
     })
 }
 
-/// The sources whose groups' offsets are in the transactions, when nobody reads them.
-pub(super) fn shared_topics(assembly: &Assembly) -> Result<Vec<KafkaSource>> {
-    let Some(cluster) = assembly.cluster().filter(|_| assembly.is_shared()) else { return Ok(Vec::new()) };
-    let mut shared = topics(assembly)?;
-    shared.retain(|topic| topic.brokers() == cluster.brokers);
-    for topic in &shared {
-        let hosts = topic.group_hosts()?;
-        if let Some(host) = hosts.iter().find(|host| **host != assembly.host.id) {
-            let what = format!("source {:?}: host {host} is in group {:?}", topic.name(), topic.group());
-            return Err(Error::new(ErrorKind::Config, what).help(
-                "stop all hosts of the group first: `millstream drain` does; a killed one is gone after its session",
-            ));
-        }
-    }
-    Ok(shared)
-}
-
 /// The sources that are topics; no group is joined.
-pub(super) fn topics(assembly: &Assembly) -> Result<Vec<KafkaSource>> {
-    let (mut topics, members) = (Vec::new(), Members::default());
-    for source in &assembly.pipeline.sources {
-        let SourceKind::Kafka(settings) = &source.kind else { continue };
-        let options = JoinOptions {
-            host: &assembly.host.id,
-            members: &members,
-            reads: Reads::Looking,
-            until_caught_up: true,
-            wanted: Wanted::default(),
-            timeout: JoinOptions::TIMEOUT,
-        };
-        topics.push(KafkaSource::join(&source.name.value, settings, &options)?);
+pub(super) struct Topics {
+    /// All of them.
+    pub all: Vec<KafkaSource>,
+    /// Where the transactions are that have groups' offsets in them.
+    transacted_at: Option<String>,
+}
+
+impl Topics {
+    /// Fails when somebody reads one whose group's offsets are in the transactions.
+    pub fn of(assembly: &Assembly) -> Result<Self> {
+        let (mut all, members) = (Vec::new(), Members::default());
+        for source in &assembly.pipeline.sources {
+            let SourceKind::Kafka(settings) = &source.kind else { continue };
+            let options = JoinOptions {
+                host: &assembly.host.id,
+                members: &members,
+                reads: Reads::Looking,
+                until_caught_up: true,
+                wanted: Wanted::default(),
+                timeout: JoinOptions::TIMEOUT,
+            };
+            all.push(KafkaSource::join(&source.name.value, settings, &options)?);
+        }
+        let transacted_at = assembly.cluster().filter(|_| assembly.is_shared()).map(|cluster| cluster.brokers);
+        let topics = Self { all, transacted_at };
+        for topic in topics.shared() {
+            let hosts = topic.group_hosts()?;
+            if let Some(host) = hosts.iter().find(|host| **host != assembly.host.id) {
+                let what = format!("source {:?}: host {host} is in group {:?}", topic.name(), topic.group());
+                return Err(Error::new(ErrorKind::Config, what).help(
+                    "stop all hosts of the group first: `millstream drain` does; a killed one is gone after its session",
+                ));
+            }
+        }
+        Ok(topics)
     }
-    Ok(topics)
+
+    /// Those whose groups' offsets are in the transactions.
+    pub fn shared(&self) -> impl Iterator<Item = &KafkaSource> {
+        self.all.iter().filter(|topic| self.transacted_at.as_deref() == Some(topic.brokers()))
+    }
+
+    /// The groups' offsets that stand for positions.
+    pub fn group_offsets(&self, positions: &Positions) -> Result<Vec<GroupOffsets>> {
+        self.shared().map(|topic| topic.offsets_outside(positions)).filter_map(Result::transpose).collect()
+    }
+
+    /// The last records of the other hosts that share the work.
+    pub fn others(&self, own: &CommitRecord, transactions: Option<&Arc<Transactions>>) -> Result<Vec<CommitRecord>> {
+        let Some(transactions) = transactions.filter(|_| self.shared().next().is_some()) else { return Ok(Vec::new()) };
+        let mut records = transactions.read_records_of(&own.sharing.groups)?;
+        records.retain(|record| record.host != own.host);
+        Ok(records)
+    }
 }
 
-/// The last records of the other hosts that share the work.
-fn others(own: &CommitRecord, transactions: &Transactions) -> Result<Vec<CommitRecord>> {
-    let mut records = transactions.read_records()?;
-    records.retain(|record| record.host != own.host && record.sharing.groups == own.sharing.groups);
-    Ok(records)
-}
-
-fn nobody_waits(own: &CommitRecord, transactions: &Arc<Transactions>) -> Result<()> {
-    match others(own, transactions)?.iter().find(|record| record.outputs.values().any(Token::is_waiting)) {
+fn nobody_waits(others: &[CommitRecord]) -> Result<()> {
+    match others.iter().find(|record| record.outputs.values().any(Token::is_waiting)) {
         None => Ok(()),
         Some(waits) => {
             let what = format!("host {} was killed, and rows of its last commit wait for their files", waits.host);
@@ -176,13 +191,11 @@ fn nobody_waits(own: &CommitRecord, transactions: &Arc<Transactions>) -> Result<
     }
 }
 
-/// Where a host, and all that share the work with it, read to.
-pub(super) fn known_positions(own: &CommitRecord, sharing: Option<&Arc<Transactions>>) -> Result<Positions> {
-    let Some(transactions) = sharing else { return Ok(own.positions.clone()) };
-    let others = others(own, transactions)?;
+/// Where a host, and all others that share the work with it, read to.
+pub(super) fn known_positions(own: &CommitRecord, others: &[CommitRecord]) -> Positions {
     let mut known = own.positions.clone();
     known.extend(positions_of(others.iter().chain([own])));
-    Ok(known)
+    known
 }
 
 /// All files of a pipeline's outputs, with what they were made of.

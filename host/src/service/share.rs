@@ -29,7 +29,7 @@ pub fn share(
     let records = if groups.is_empty() { Vec::new() } else { peers(assembly, transactions, sources, &groups)? };
     let all = positions_of(records.iter().chain(epochs.last()));
     if let Err(error) = sources.start_at(&own, &all) {
-        let now = if groups.is_empty() { Vec::new() } else { records_of(transactions, &groups)? };
+        let now = transactions.read_records_of(&groups)?;
         let now = positions_of(now.iter().chain(epochs.last()));
         let is_outrun = sources.dealt().iter().any(|partition| now.get(partition) != all.get(partition));
         return Err(if is_outrun { outrun(error) } else { error });
@@ -65,19 +65,14 @@ fn peers(
         let what = "the brokers do not list this host in its group yet";
         return Err(Error::new(ErrorKind::Unavailable, what));
     }
-    let records = records_of(transactions, groups)?;
+    let records = transactions.read_records_of(groups)?;
     let gone = |record: &&CommitRecord| !hosts.contains(&record.host) && record.is_unfinished();
     let gone: Vec<&CommitRecord> = records.iter().filter(gone).collect();
     if gone.is_empty() {
         return Ok(records);
     }
     gone.into_iter().try_for_each(|record| take_over(assembly, record))?;
-    records_of(transactions, groups)
-}
-
-fn records_of(transactions: &Transactions, groups: &BTreeMap<String, String>) -> Result<Vec<CommitRecord>> {
-    let records = transactions.read_records()?;
-    Ok(records.into_iter().filter(|record| record.sharing.groups == *groups).collect())
+    transactions.read_records_of(groups)
 }
 
 /// Group and records were read one behind the other, and another host committed in between: it had the partitions, because

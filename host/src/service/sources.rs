@@ -159,14 +159,7 @@ impl Sources {
 
     /// By source and partition, from which offset to which one records were gone before they were read.
     pub fn gaps(&self) -> Vec<(Partition, i64, i64)> {
-        let named = |source: &KafkaSource| {
-            let name: std::sync::Arc<str> = source.name().into();
-            let named = move |(partition, from, to): (i32, i64, i64)| {
-                (Partition { source: name.clone(), key: partition.to_string().into() }, from, to)
-            };
-            source.gaps().into_iter().map(named).collect::<Vec<_>>()
-        };
-        self.topics().flat_map(named).collect()
+        self.topics().flat_map(KafkaSource::gaps).collect()
     }
 
     /// Looks for files that appeared; for a run that follows.

@@ -1,26 +1,21 @@
 //! Rejects of a topic, read again: what `reject_json` wrote there.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rdkafka::consumer::Consumer;
 use rdkafka::error::KafkaError;
 use serde_json::{Map, Value};
 
-use crate::config::{BatchSettings, KafkaOutput};
+use crate::config::KafkaOutput;
 use crate::error::{Error, ErrorKind, Result};
-use crate::source::kafka::client::{configure, reach, reader};
-use crate::source::kafka::parts_of;
-use crate::source::{Read, Reader};
+use crate::record::Records;
+use crate::source::kafka::client::{configure, reach};
+use crate::source::kafka::{PartsReader, part_client};
 
 const OWNER: &str = "[rejects]";
 
 /// How long brokers may take to answer, or to send the next record.
 const TIMEOUT: Duration = Duration::from_secs(30);
-
-/// The longest wait for a record at a time.
-const CALL: Duration = Duration::from_secs(1);
-
-const AT_ONCE: BatchSettings = BatchSettings { rows: 1_024, bytes: 4 << 20 };
 
 /// A reject in a topic.
 #[derive(Clone, Debug, PartialEq)]
@@ -44,10 +39,8 @@ pub fn read_rejects(settings: &KafkaOutput, mut each: impl FnMut(TopicReject) ->
     let failed = |error: KafkaError| {
         Error::new(ErrorKind::Unavailable, format!("{OWNER}: topic {topic:?} cannot be read")).caused_by(error)
     };
-    let mut config = configure(OWNER, brokers, &settings.properties, &[], &[])?;
-    config.set("isolation.level", "read_committed").set("enable.partition.eof", "true");
-    config.set("auto.offset.reset", "error");
-    let client = reader(&config, OWNER)?;
+    let config = configure(OWNER, brokers, &settings.properties, &[], &[])?;
+    let client = part_client(config, OWNER, "read_committed")?;
     reach(client.client(), brokers, TIMEOUT, || drop(client.poll(Duration::from_millis(1))))?;
     let metadata = client.fetch_metadata(Some(topic), TIMEOUT).map_err(failed)?;
     let mut parts = Vec::new();
@@ -59,29 +52,24 @@ pub fn read_rejects(settings: &KafkaOutput, mut each: impl FnMut(TopicReject) ->
         return Err(Error::new(ErrorKind::Input, format!("{OWNER}: there is no topic {topic:?} at {brokers}"))
             .help("is it the right one? a run makes none"));
     }
-    let mut reader = parts_of(OWNER, topic, client, &parts)?;
-    let mut heard = Instant::now();
-    loop {
-        match reader.read(&AT_ONCE, CALL)? {
-            Read::End => return Ok(()),
-            Read::Idle if heard.elapsed() < TIMEOUT => {}
-            Read::Idle => {
-                let what = format!("{OWNER}: topic {topic:?} sent nothing for {} s", TIMEOUT.as_secs());
-                return Err(Error::new(ErrorKind::Unavailable, what).help("are the brokers up?"));
-            }
-            Read::Records(records) => {
-                heard = Instant::now();
-                for (index, offset) in records.offsets.iter().enumerate() {
-                    let partition = records.partition_number;
-                    let columns = records.value(index).and_then(|value| serde_json::from_slice(value).ok());
-                    let columns = columns.ok_or_else(|| {
-                        let what = format!("record {offset} of partition {partition} of topic {topic:?} is no reject");
-                        Error::new(ErrorKind::Input, what).help("keep other records out of the topic of rejects")
-                    })?;
-                    let written_at_ms = records.timestamps_ms.get(index).copied().unwrap_or(0);
-                    each(TopicReject { partition, offset: *offset, written_at_ms, columns })?;
-                }
-            }
+    let each = |records: &Records| {
+        for (index, offset) in records.offsets.iter().enumerate() {
+            let partition = records.partition_number;
+            let columns = records.value(index).and_then(|value| serde_json::from_slice(value).ok());
+            let columns = columns.ok_or_else(|| {
+                let what = format!("record {offset} of partition {partition} of topic {topic:?} is no reject");
+                Error::new(ErrorKind::Input, what).help("keep other records out of the topic of rejects")
+            })?;
+            let written_at_ms = records.timestamps_ms.get(index).copied().unwrap_or(0);
+            each(TopicReject { partition, offset: *offset, written_at_ms, columns })?;
         }
-    }
+        Ok(())
+    };
+    PartsReader::start(OWNER, topic, client, &parts)?.read(each, |silence| {
+        if silence < TIMEOUT {
+            return Ok(());
+        }
+        let what = format!("{OWNER}: topic {topic:?} sent nothing for {} s", TIMEOUT.as_secs());
+        Err(Error::new(ErrorKind::Unavailable, what).help("are the brokers up?"))
+    })
 }

@@ -6,15 +6,11 @@ use std::sync::Arc;
 use super::super::kafka::{Cluster, Isolation, MemoryKafka, Producer, Refusal};
 use super::super::machine::{Client, Machine};
 use super::super::transactions::{
-    COMMITS, GROUP, INPUT, MOST_VALUE_BYTES, Membership, MemoryTopic, MemoryTransactions, OUTPUT, SharedMembership,
-    lock, offsets,
+    COMMITS, GROUP, INPUT, Membership, MemoryTopic, MemoryTransactions, OUTPUT, SharedMembership, lock, offsets,
 };
 use super::{
-    BRIEF_MS, MORE, Name, Outcome, PARTITIONS, Player, Step, TRANSACTION_MS, heads, id, long_record, positions, record,
-    tally,
+    BRIEF_MS, MORE, Name, Outcome, PARTITIONS, Player, Step, TRANSACTION_MS, heads, host_takes, id, positions, tally,
 };
-use crate::commit::Transaction;
-use crate::commit::topic::{Steps, messages};
 use crate::error::{Error, ErrorKind, Result};
 use crate::output::TopicWriter;
 
@@ -162,14 +158,6 @@ impl MemoryPlayer {
         }
     }
 
-    fn half(&self, name: Name, epoch: u64) -> Result<()> {
-        let (host, record) = (&*self.hosts[name], record(id(name), epoch, ""));
-        Steps::begin(host)?;
-        messages(&record, MOST_VALUE_BYTES)?.iter().try_for_each(|(key, value)| host.send(key, value))?;
-        host.send_offsets(&record.positions)?;
-        host.flush()
-    }
-
     fn die(&mut self, name: Name) {
         self.producers.remove(name);
         if let Some(member) = self.members.get_mut(name) {
@@ -235,13 +223,8 @@ impl Player for MemoryPlayer {
             Step::HostRows(name, rows) => {
                 went(MemoryTopic::new(&self.hosts[name], 0).write_values(&vec!["row".to_owned(); rows]))
             }
-            Step::Epoch(name, epoch) => went(self.hosts[name].commit(&record(id(name), epoch, ""))),
-            Step::LongEpoch(name, epoch) => went(self.hosts[name].commit(&long_record(id(name), epoch))),
-            Step::Half(name, epoch) => went(self.half(name, epoch)),
-            Step::End(name) => went(self.hosts[name].end()),
-            Step::GoBack(name) => {
-                drop(self.hosts.remove(name));
-                Outcome::Done
+            Step::Epoch(..) | Step::LongEpoch(..) | Step::Half(..) | Step::End(_) | Step::GoBack(_) => {
+                went(host_takes(&mut self.hosts, step))
             }
             Step::Compact => {
                 while matches!(self.rows(COMMITS, Isolation::Committed), Outcome::Rows { is_held: true, .. }) {

@@ -32,15 +32,18 @@ mod offsets;
 mod real;
 mod transactions;
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use millstream_tests::kafka::Kafka;
 
 use super::kafka::{Isolation, Refusal};
 use super::lock;
-use crate::commit::{CommitRecord, PlanStamp, Sharing};
+use super::transactions::MOST_VALUE_BYTES;
+use crate::commit::topic::{Steps, messages};
+use crate::commit::{CommitRecord, PlanStamp, Sharing, Transaction};
+use crate::error::Result;
 use crate::pipeline::Counts;
 use crate::source::{Position, Positions};
 
@@ -276,7 +279,7 @@ fn record(host: &str, epoch: u64, fingerprint: &str) -> CommitRecord {
 
 /// A host's record that is some messages long.
 fn long_record(host: &str, epoch: u64) -> CommitRecord {
-    record(host, epoch, &"f".repeat(3 * super::transactions::MOST_VALUE_BYTES))
+    record(host, epoch, &"f".repeat(3 * MOST_VALUE_BYTES))
 }
 
 /// Everything below an offset was read, of each partition.
@@ -287,6 +290,27 @@ fn positions(offset: i64) -> Positions {
         (super::transactions::partition(partition), position)
     };
     (0..PARTITIONS).map(position).collect()
+}
+
+/// A step that is a host's own, whoever plays it.
+fn host_takes<H: Transaction + Steps>(hosts: &mut BTreeMap<Name, Arc<H>>, step: Step) -> Result<()> {
+    match step {
+        Step::Epoch(name, epoch) => hosts[name].commit(&record(id(name), epoch, "")),
+        Step::LongEpoch(name, epoch) => hosts[name].commit(&long_record(id(name), epoch)),
+        Step::Half(name, epoch) => {
+            let (host, record) = (&*hosts[name], record(id(name), epoch, ""));
+            Steps::begin(host)?;
+            messages(&record, MOST_VALUE_BYTES)?.iter().try_for_each(|(key, value)| host.send(key, value))?;
+            host.send_offsets(&record.positions)?;
+            host.flush()
+        }
+        Step::End(name) => hosts[name].end(),
+        Step::GoBack(name) => {
+            drop(hosts.remove(name));
+            Ok(())
+        }
+        other => unreachable!("{other:?} is no step of a host alone"),
+    }
 }
 
 fn heads(records: &[CommitRecord]) -> Outcome {

@@ -15,18 +15,17 @@ use super::super::kafka::{Isolation, Refusal};
 use super::super::lock;
 use super::super::transactions::{COMMITS, INPUT, MOST_VALUE_BYTES, OUTPUT};
 use super::{
-    BRIEF_MS, MORE, Name, Outcome, PARTITIONS, Player, Step, TRANSACTION_MS, heads, id, long_record, positions, record,
-    tally,
+    BRIEF_MS, MORE, Name, Outcome, PARTITIONS, Player, Step, TRANSACTION_MS, heads, host_takes, id, positions, tally,
 };
-use crate::commit::topic::{Steps, messages};
-use crate::commit::{Cluster, Fenced, GroupOffsets, Transaction, Transactions};
-use crate::config::{self, BatchSettings, Located};
+use crate::commit::{Cluster, Fenced, GroupOffsets, Transactions};
+use crate::config::{self, Located};
 use crate::error::{Error, ErrorKind, Result};
 use crate::output::kafka::flush;
 use crate::output::kafka::producer::{self, Delivered, Outgoing, Sent, Transactional};
+use crate::record::Records;
+use crate::source::Positions;
 use crate::source::kafka::client::{Context, configure, reader};
-use crate::source::kafka::{JoinOptions, KafkaSource, Members, Reads, Wanted, part_of};
-use crate::source::{Positions, Read, Reader};
+use crate::source::kafka::{JoinOptions, KafkaSource, Members, PartsReader, Reads, Wanted, part_client};
 
 /// How long a member may be silent: long enough for what is done before that time is over, on a busy machine.
 const SESSION_MS: u64 = 5_000;
@@ -90,8 +89,7 @@ fn reader_of(brokers: &str, isolation: Isolation) -> BaseConsumer<Context> {
         Isolation::Committed => "read_committed",
         Isolation::Uncommitted => "read_uncommitted",
     };
-    let settings = [("isolation.level", isolation), ("enable.partition.eof", "true"), ("auto.offset.reset", "error")];
-    reader(&config_of(brokers, &settings), "the scenario").expect("a reader")
+    part_client(config_of(brokers, &[]), "the scenario", isolation).expect("a reader")
 }
 
 impl RealPlayer {
@@ -176,15 +174,18 @@ impl RealPlayer {
         let ((first, stable), (_, end)) = (bounds(&self.of_committed), bounds(&self.of_all));
         let to = if isolation == Isolation::Committed { stable } else { end };
         let client = reader_of(&self.kafka.brokers(), isolation);
-        let mut reader = part_of("the scenario", &topic, client, (first, to)).expect("a reader");
+        let reader = PartsReader::start("the scenario", &topic, client, &[(0, first, to)]).expect("a reader");
         let mut seen = 0;
-        loop {
-            match reader.read(&BatchSettings { rows: 1024, bytes: 1 << 20 }, ANSWER).expect("rows") {
-                Read::Records(records) => seen += records.len(),
-                Read::End => return Outcome::Rows { seen, is_held: stable < end },
-                Read::Idle => panic!("{topic} is not read to its end"),
-            }
-        }
+        let each = |records: &Records| {
+            seen += records.len();
+            Ok(())
+        };
+        let patience = |silence| {
+            assert!(silence < ANSWER, "{topic} is not read to its end");
+            Ok(())
+        };
+        reader.read(each, patience).expect("rows");
+        Outcome::Rows { seen, is_held: stable < end }
     }
 
     fn offsets(&self) -> Outcome {
@@ -288,14 +289,6 @@ impl RealPlayer {
         Ok(())
     }
 
-    fn half(&self, name: Name, epoch: u64) -> Result<()> {
-        let (host, record) = (&*self.hosts[name], record(id(name), epoch, ""));
-        Steps::begin(host)?;
-        messages(&record, MOST_VALUE_BYTES)?.iter().try_for_each(|(key, value)| host.send(key, value))?;
-        host.send_offsets(&record.positions)?;
-        host.flush()
-    }
-
     fn die(&mut self, name: Name) -> Outcome {
         self.producers.remove(name);
         if let Some(host) = self.hosts.remove(name) {
@@ -386,13 +379,8 @@ impl Player for RealPlayer {
             Step::Members => Outcome::Members(self.group_size()),
             Step::Open(name) => self.open(name),
             Step::HostRows(name, rows) => went(self.host_rows(name, rows)),
-            Step::Epoch(name, epoch) => went(self.hosts[name].commit(&record(id(name), epoch, ""))),
-            Step::LongEpoch(name, epoch) => went(self.hosts[name].commit(&long_record(id(name), epoch))),
-            Step::Half(name, epoch) => went(self.half(name, epoch)),
-            Step::End(name) => went(self.hosts[name].end()),
-            Step::GoBack(name) => {
-                drop(self.hosts.remove(name));
-                Outcome::Done
+            Step::Epoch(..) | Step::LongEpoch(..) | Step::Half(..) | Step::End(_) | Step::GoBack(_) => {
+                went(host_takes(&mut self.hosts, step))
             }
             Step::Compact => {
                 self.kafka.configure_topic(&self.topic(COMMITS), &COMPACTED);

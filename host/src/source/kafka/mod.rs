@@ -31,6 +31,7 @@ pub(crate) mod client;
 mod identity;
 mod member;
 mod outside;
+mod parts;
 mod queue;
 mod reader;
 mod topic;
@@ -54,6 +55,7 @@ use client::{Context, Fixed};
 use identity::Answer;
 pub use member::Member;
 use member::Share;
+pub(crate) use parts::{PartsReader, part_client};
 pub use reader::{KafkaReader, Wanted};
 use topic::{Gap, Known, Start, Topic};
 
@@ -440,9 +442,9 @@ impl KafkaSource {
     }
 
     /// By partition, from which offset to which one records were gone before they were read.
-    pub fn gaps(&self) -> Vec<(i32, i64, i64)> {
+    pub fn gaps(&self) -> Vec<(Partition, i64, i64)> {
         let gaps = self.gaps.lock().unwrap_or_else(PoisonError::into_inner);
-        gaps.iter().map(|gap| (gap.partition, gap.from, gap.to)).collect()
+        gaps.iter().map(|gap| (self.partition(gap.partition), gap.from, gap.to)).collect()
     }
 
     /// Makes `latest` mean the end at the first start, also for a run that stops before it read anything.
@@ -558,30 +560,6 @@ fn host_of(member: &str) -> &str {
 }
 
 const UUID_AND_DASH: usize = 37;
-
-/// Reads partition 0 of a topic, keys too, from one offset to another.
-pub(crate) fn part_of(
-    owner: &str,
-    topic: &str,
-    client: BaseConsumer<Context>,
-    (from, end): (i64, i64),
-) -> Result<KafkaReader> {
-    parts_of(owner, topic, client, &[(0, from, end)])
-}
-
-/// Reads partitions of a topic, keys too, each from one offset to another.
-pub(crate) fn parts_of(
-    owner: &str,
-    topic: &str,
-    client: BaseConsumer<Context>,
-    parts: &[(i32, i64, i64)],
-) -> Result<KafkaReader> {
-    let start =
-        |&(partition, offset, end): &(i32, i64, i64)| Start { partition, offset, end: Some(end), is_new: false };
-    let starts: Vec<Start> = parts.iter().map(start).collect();
-    let wanted = Wanted { keys: true, headers: false };
-    KafkaReader::start(&owner.into(), &topic.into(), Some(client), &starts, wanted, true, None)
-}
 
 fn set_default(config: &mut ClientConfig, name: &str, value: usize) {
     if config.get(name).is_none() {

@@ -257,15 +257,15 @@ fn take_event(part: &mut Part, code: RDKafkaErrorCode, text: &str, topic: &str, 
             part.queue.pop();
             Ok(())
         }
-        RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange if behind.is_some() => {
+        RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange => match behind {
             // The partition stands still from here on: the run begins again behind the gap.
-            behind.into_iter().for_each(Behind::say);
-            part.queue.pop();
-            Ok(())
-        }
-        RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange => {
-            Err(super::topic::out_of_range(source, topic, number, position, text))
-        }
+            Some(behind) => {
+                behind.say();
+                part.queue.pop();
+                Ok(())
+            }
+            None => Err(super::topic::out_of_range(source, topic, number, position, text)),
+        },
         RDKafkaErrorCode::UnknownTopicOrPartition
         | RDKafkaErrorCode::UnknownTopic
         | RDKafkaErrorCode::UnknownPartition => Err(Error::new(
