@@ -59,6 +59,13 @@ pub fn append(file: &Path, line: &str) {
     writeln!(file, "{line}").expect("a line more");
 }
 
+/// A run of a pipeline that ends when it has read all that is there.
+pub fn caught_up(pipeline: &Path) -> Command {
+    let mut run = millstream();
+    run.arg("run").arg(pipeline).args(["--until-caught-up", "--no-progress"]);
+    run
+}
+
 /// Runs to the end; fails with everything that was said when it does not succeed.
 pub fn succeed(command: &mut Command) -> Output {
     let output = command.output().expect("the command starts");

@@ -11,7 +11,7 @@ use arrow::array::AsArray;
 use arrow::datatypes::{DataType, Int64Type};
 use tempfile::TempDir;
 
-use crate::host::{Host, append, component, millstream, put, succeed};
+use crate::host::{Host, append, caught_up, component, millstream, put, succeed};
 use crate::kafka::Kafka;
 use crate::lake::{files, reader};
 
@@ -192,7 +192,7 @@ pub fn swap_under_load(kafka: &Kafka, topic: &str, swaps: u32) -> Swapped {
     });
     // The last version may have come when everything was read: it gets rows of its own.
     produce();
-    succeed(millstream().arg("run").arg(&pipeline).args(["--until-caught-up", "--no-progress"]));
+    succeed(&mut caught_up(&pipeline));
     let lake = read_lake(&folder.path().join("lake"));
     let rows = produced.load(Ordering::Relaxed);
     assert_eq!(lake.ids.len() as i64, rows, "every id is there");

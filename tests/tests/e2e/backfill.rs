@@ -6,7 +6,7 @@ use std::ops::Range;
 use std::path::Path;
 use std::process::Command;
 
-use millstream_tests::host::{Host, append, fail, millstream, put, succeed, text};
+use millstream_tests::host::{Host, append, caught_up, fail, millstream, put, succeed, text};
 use millstream_tests::kafka::Kafka;
 use millstream_tests::tag::{self, Growing, version};
 
@@ -76,7 +76,7 @@ fn a_range_of_a_topic_goes_into_a_fresh_lake_while_the_host_runs() {
     put(&folder.path().join("tag.wasm"), version(1));
     let produce = |ids: Range<i64>| kafka.produce("backfill", 2, ids.map(|id| format!("{{\"id\":{id}}}")));
     produce(0..20);
-    succeed(millstream().arg("run").arg(&pipeline).args(["--until-caught-up", "--no-progress"]));
+    succeed(&mut caught_up(&pipeline));
     let mut host = Host::follow(&pipeline, &["epoch.interval=100ms"]);
     let (all, one) = (folder.path().join("all"), folder.path().join("one"));
     let shown_all = text(&succeed(&mut into(&pipeline, &all, &["--to-time", "2000-01-01T00:00:00Z"])).stdout);
@@ -86,7 +86,7 @@ fn a_range_of_a_topic_goes_into_a_fresh_lake_while_the_host_runs() {
     run_shown(&shown_all);
     run_shown(&shown_one);
     host.finish();
-    succeed(millstream().arg("run").arg(&pipeline).args(["--until-caught-up", "--no-progress"]));
+    succeed(&mut caught_up(&pipeline));
     assert_eq!(lake(&folder.path().join("lake")), once(0..24));
     assert_eq!(lake(&all.join("tagged")), once(0..24));
     // Partition 1 has the odd ids: from its eighth record on, and what came to the other one since.
@@ -104,7 +104,7 @@ fn mistakes_leave_nothing() {
     let said = fail(&mut into(&growing.pipeline, &fresh, &["--to-offset", "rows/rows.jsonl=0"]));
     assert!(said.contains("nothing was read yet"), "{said}");
     fs::write(growing.file("rows.jsonl"), "{\"id\":1}\n").unwrap();
-    succeed(millstream().arg("run").arg(&growing.pipeline).args(["--until-caught-up", "--no-progress"]));
+    succeed(&mut caught_up(&growing.pipeline));
     let said = fail(&mut into(&growing.pipeline, &fresh, &["--to-offset", "rows/rows.jsonl=99"]));
     assert!(said.contains("it was read up to offset 9") && !fresh.join("state").exists(), "{said}");
     fs::create_dir_all(&fresh).unwrap();

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use millstream_tests::host::{Host, succeed};
+use millstream_tests::host::{Host, caught_up, succeed};
 use millstream_tests::kafka::Kafka;
 use tempfile::TempDir;
 
@@ -53,9 +53,7 @@ fn produce(kafka: &Kafka, ids: std::ops::Range<i64>) {
 }
 
 fn holds(kafka: &Kafka, folder: &Path, rows: i64) {
-    let mut run = millstream_tests::host::millstream();
-    run.current_dir(folder).args(["run", "pipeline.toml", "--until-caught-up", "--no-progress"]);
-    succeed(&mut run);
+    succeed(&mut caught_up(&folder.join("pipeline.toml")));
     let all: Vec<i64> = (0..rows).collect();
     assert_eq!(each_once(lake_ids(&folder.join("lake"))), all, "the lake");
     assert_eq!(each_once(topic_ids(kafka, "out")), all, "the topic");

@@ -7,7 +7,7 @@ use std::process::Command;
 
 use arrow::array::AsArray;
 use arrow::datatypes::Int64Type;
-use millstream_tests::host::{millstream, put, repository, succeed, text};
+use millstream_tests::host::{caught_up, millstream, put, repository, succeed, text};
 use millstream_tests::lake::batches;
 use millstream_tests::tag::{Growing, version};
 use serde_json::Value;
@@ -17,7 +17,7 @@ fn all_refused() -> Growing {
     let run = Growing::new();
     put(&run.plugin(), version(9_000));
     fs::write(run.file("rows.jsonl"), "{\"id\":1}\n{\"id\":2}\n{\"id\":3}\n").unwrap();
-    succeed(millstream().arg("run").arg(&run.pipeline).args(["--until-caught-up", "--no-progress"]));
+    succeed(&mut caught_up(&run.pipeline));
     assert!(run.lake().ids.is_empty());
     run
 }
@@ -82,7 +82,7 @@ fn a_kill_at_each_step_of_a_replay_loses_and_doubles_nothing() {
         let killed = rejects("replay", &run.pipeline).env("MILLSTREAM_KILL_AT", format!("{step}:2")).output().unwrap();
         assert_eq!(killed.status.code(), None, "{step}: {}", text(&killed.stderr));
         // The next start goes on with it, whoever makes it.
-        succeed(millstream().arg("run").arg(&run.pipeline).args(["--until-caught-up", "--no-progress"]));
+        succeed(&mut caught_up(&run.pipeline));
         assert_eq!(run.lake().ids, [(1, 1), (2, 1), (3, 1)].into(), "{step}");
         assert_eq!(counted(&run.pipeline), [("bad_version".to_owned(), 3, 3)], "{step}");
     }
@@ -107,7 +107,7 @@ fn a_running_host_takes_a_replay() {
 fn a_record_is_replayed_at_its_decoder() {
     let run = Growing::new();
     fs::write(run.file("rows.jsonl"), "{\"id\":1}\n{\"num\":7}\n").unwrap();
-    succeed(millstream().arg("run").arg(&run.pipeline).args(["--until-caught-up", "--no-progress"]));
+    succeed(&mut caught_up(&run.pipeline));
     let changed = fs::read_to_string(&run.pipeline).unwrap();
     let changed = changed.replace("id = \"int64\"", "id = { type = \"int64\", from = \"num\" }");
     fs::write(&run.pipeline, changed).unwrap();
@@ -162,7 +162,7 @@ fn of_a_record_that_became_many_rows_the_refused_one_alone_is_replayed() {
         }
         rows
     };
-    succeed(millstream().arg("run").arg(&pipeline).args(["--until-caught-up", "--no-progress"]));
+    succeed(&mut caught_up(&pipeline));
     let siblings = BTreeMap::from([([7, 1, 100], 1), ([7, 3, 300], 1), ([8, 3, 300], 1)]);
     assert_eq!(rows(), siblings);
     // Twice in vain.
@@ -186,7 +186,7 @@ fn a_second_host_leaves_alone_what_the_first_one_replays() {
     fs::write(&run.pipeline, text_of + "\n[rejects]\nfile = { path = \"rejects\" }\n").unwrap();
     put(&run.plugin(), version(9_000));
     fs::write(run.file("rows.jsonl"), "{\"id\":1}\n{\"id\":2}\n").unwrap();
-    succeed(millstream().arg("run").arg(&run.pipeline).args(["--until-caught-up", "--no-progress"]));
+    succeed(&mut caught_up(&run.pipeline));
     put(&run.plugin(), version(1));
     let first = listed(&run.pipeline).last().unwrap()["id"].as_str().unwrap().to_owned();
     succeed(rejects("replay", &run.pipeline).arg(&first));

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::{fs, ops::Range};
 
-use millstream_tests::host::{Host, millstream, put, succeed, text};
+use millstream_tests::host::{Host, caught_up, put, succeed, text};
 use millstream_tests::kafka::Kafka;
 use millstream_tests::tag::{self, version};
 use tempfile::TempDir;
@@ -43,7 +43,7 @@ impl Job {
         let job = Self { kafka, name: name.to_owned(), folder, pipeline };
         job.put(9_000);
         job.produce(0..6);
-        succeed(millstream().arg("run").arg(&job.pipeline).args(["--until-caught-up", "--no-progress"]));
+        succeed(&mut caught_up(&job.pipeline));
         assert_eq!((job.lake(), counted(&job.pipeline)), (BTreeMap::new(), vec![("bad_version".to_owned(), 6, 0)]));
         job
     }
@@ -94,7 +94,7 @@ fn rejects_of_a_topic_are_replayed_once_by_a_running_host_and_by_none() {
     host.wait_for("out=");
     host.finish();
     // The records may have come after the host was told to end.
-    succeed(millstream().arg("run").arg(&job.pipeline).args(["--until-caught-up", "--no-progress"]));
+    succeed(&mut caught_up(&job.pipeline));
     job.check(0..8);
     let said = job.replay(&[]);
     assert!(said.contains("no reject goes in again") && said.contains("6 were replayed already"), "{said}");
@@ -118,7 +118,7 @@ fn a_kill_at_each_step_of_a_replay_that_becomes_true_in_kafka_loses_and_doubles_
         let output = killed.env("MILLSTREAM_KILL_AT", format!("{step}:{}", last + 2)).output().unwrap();
         assert_eq!(output.status.code(), None, "{step}: it was killed\n{}", text(&output.stderr));
         // The next start goes on with it, whoever makes it.
-        succeed(millstream().arg("run").arg(&job.pipeline).args(["--until-caught-up", "--no-progress"]));
+        succeed(&mut caught_up(&job.pipeline));
         job.check(0..6);
         assert_eq!(counted(&job.pipeline), [("bad_version".to_owned(), 6, 6)], "{step}");
     }

@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use millstream_tests::host::{Host, append, fail, millstream, put, succeed, text};
+use millstream_tests::host::{Host, append, caught_up, fail, millstream, put, succeed, text};
 use millstream_tests::lake::files;
 use millstream_tests::tag::{Growing, version};
 use serde_json::Value;
@@ -35,7 +35,7 @@ fn age(growing: &Growing) {
 }
 
 fn run(pipeline: &Path) -> String {
-    text(&succeed(millstream().arg("run").arg(pipeline).args(["--until-caught-up", "--no-progress"])).stderr)
+    text(&succeed(&mut caught_up(pipeline)).stderr)
 }
 
 #[test]

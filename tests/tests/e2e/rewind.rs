@@ -7,7 +7,7 @@ use std::process::Command;
 
 use arrow::array::AsArray;
 use arrow::datatypes::Int64Type;
-use millstream_tests::host::{append, fail, millstream, put, succeed, text};
+use millstream_tests::host::{append, caught_up, fail, millstream, put, succeed, text};
 use millstream_tests::kafka::Kafka;
 use millstream_tests::lake::{batches, files};
 use millstream_tests::tag::{self, Growing, version};
@@ -29,9 +29,7 @@ fn rows(growing: &Growing) -> BTreeMap<i64, (u32, String)> {
 }
 
 fn run(growing: &Growing) -> String {
-    let mut run = millstream();
-    let output = succeed(run.arg("run").arg(&growing.pipeline).args(["--until-caught-up", "--no-progress"]));
-    text(&output.stderr)
+    text(&succeed(&mut caught_up(&growing.pipeline)).stderr)
 }
 
 fn rewind(growing: &Growing, to: &str) -> Command {
@@ -138,7 +136,7 @@ fn a_topics_partition_is_read_again_from_there() {
     put(&folder.path().join("tag.wasm"), version(1));
     let read = |first: i64| {
         kafka.produce("rewind", 2, (first..first + 10).map(|id| format!("{{\"id\":{id}}}")));
-        succeed(millstream().arg("run").arg(&pipeline).args(["--until-caught-up", "--no-progress"]));
+        succeed(&mut caught_up(&pipeline));
     };
     [0, 10, 20].into_iter().for_each(read);
     let rewind = |to: &str| {
@@ -151,7 +149,7 @@ fn a_topics_partition_is_read_again_from_there() {
         rewind(to);
         let left = tag::read_lake(&folder.path().join("lake"));
         assert!(left.ids.len() < 30 && left.ids.values().all(|times| *times == 1), "{to}: {:?}", left.ids);
-        succeed(millstream().arg("run").arg(&pipeline).args(["--until-caught-up", "--no-progress"]));
+        succeed(&mut caught_up(&pipeline));
         assert_eq!(tag::read_lake(&folder.path().join("lake")).ids, once(0..30), "{to}");
     }
 }
@@ -256,7 +254,7 @@ fn a_time_is_found_after_a_replay() {
     let pipeline = tag::pipeline(folder.path(), &source);
     let run = |plugin: u32| {
         put(&folder.path().join("tag.wasm"), version(plugin));
-        succeed(millstream().arg("run").arg(&pipeline).args(["--until-caught-up", "--no-progress"]));
+        succeed(&mut caught_up(&pipeline));
     };
     kafka.produce("rewind-replayed", 2, (0..10).map(|id| format!("{{\"id\":{id}}}")));
     run(9_000);

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use arrow::array::AsArray;
 use arrow::datatypes::Int64Type;
-use millstream_tests::host::{Host, PATIENCE, fail, millstream, succeed, text};
+use millstream_tests::host::{Host, PATIENCE, caught_up, fail, millstream, succeed, text};
 use millstream_tests::kafka::{Kafka, KeyAndValue};
 use millstream_tests::lake::batches;
 use tempfile::TempDir;
@@ -76,9 +76,7 @@ kafka = {{ brokers = "{brokers}", topic = "{name}-rejects" }}
     }
 
     fn run(&self) -> Command {
-        let mut run = millstream();
-        run.arg("run").arg(self.folder.path().join("pipeline.toml")).args(["--until-caught-up", "--no-progress"]);
-        run
+        caught_up(&self.folder.path().join("pipeline.toml"))
     }
 
     /// Every record is once in the topic and once in the lake, or once among the rejects; the group is at the end.
