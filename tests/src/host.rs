@@ -8,8 +8,7 @@ use std::sync::OnceLock;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
-/// How long a test waits for something that has to happen.
-pub const PATIENCE: Duration = Duration::from_secs(120);
+use crate::patience::{PATIENCE, find_within};
 
 /// The repository, as it is now: what was built in one clone may run in another one that shares its target folder.
 pub fn repository() -> PathBuf {
@@ -149,14 +148,7 @@ impl Host {
 
     /// Its end, if it comes by itself so soon.
     pub fn ends_within(&mut self, time: Duration) -> Option<ExitStatus> {
-        let until = Instant::now() + time;
-        loop {
-            let ended = self.ended();
-            if ended.is_some() || Instant::now() >= until {
-                return ended;
-            }
-            std::thread::yield_now();
-        }
+        find_within(time, || self.ended())
     }
 
     /// Its end, if it came by itself.

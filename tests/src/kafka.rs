@@ -21,7 +21,7 @@ use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::{Offset, TopicPartitionList};
 
-use crate::host::PATIENCE;
+use crate::patience::{PATIENCE, find_within, wait_until};
 
 /// The version that tests run against.
 pub const KAFKA_VERSION: &str = "4.1.1";
@@ -212,29 +212,20 @@ impl Kafka {
         let deleted = block_on(self.admin().delete_topics(&[name], &AdminOptions::new())).expect("an answer");
         assert_eq!(deleted, [Ok(name.to_owned())]);
         let client: BaseConsumer = self.config().create().expect("a client");
-        let until = Instant::now() + PATIENCE;
-        loop {
+        wait_until(&format!("topic {name} is gone"), || {
             let metadata = client.fetch_metadata(None, Duration::from_secs(10)).expect("metadata");
-            if metadata.topics().iter().all(|topic| topic.name() != name) {
-                return;
-            }
-            assert!(Instant::now() < until, "topic {name} never went");
-            std::thread::sleep(Duration::from_millis(50));
-        }
+            metadata.topics().iter().all(|topic| topic.name() != name)
+        });
     }
 
     /// The ends of a topic's partitions. Waits for a topic that was made just now: brokers may not know it for a moment.
     pub fn end_offsets(&self, topic: &str) -> Vec<i64> {
         let consumer: BaseConsumer = self.config().create().expect("a consumer");
-        let until = Instant::now() + PATIENCE;
-        let partitions = loop {
+        let known = || {
             let metadata = consumer.fetch_metadata(Some(topic), Duration::from_secs(10)).expect("metadata");
-            match metadata.topics()[0].partitions().len() {
-                0 => assert!(Instant::now() < until, "topic {topic} never came"),
-                partitions => break partitions as i32,
-            }
-            std::thread::sleep(Duration::from_millis(50));
+            Some(metadata.topics()[0].partitions().len() as i32).filter(|&partitions| partitions > 0)
         };
+        let partitions = find_within(PATIENCE, known).unwrap_or_else(|| panic!("topic {topic} never came"));
         let end = |partition| consumer.fetch_watermarks(topic, partition, Duration::from_secs(10)).expect("offsets").1;
         (0..partitions).map(end).collect()
     }

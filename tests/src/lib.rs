@@ -3,6 +3,7 @@
 pub mod host;
 pub mod kafka;
 pub mod lake;
+pub mod patience;
 mod random;
 pub mod shape;
 pub mod tag;

@@ -14,6 +14,7 @@ use tempfile::TempDir;
 use crate::host::{Host, append, caught_up, component, millstream, put, succeed};
 use crate::kafka::Kafka;
 use crate::lake::{files, reader};
+use crate::patience::wait_until;
 
 const PARTITIONS: i32 = 4;
 
@@ -114,6 +115,12 @@ impl Growing {
     pub fn add(&self, host: &mut Host, id: i64) {
         append(&self.file("rows.jsonl"), &format!("{{\"id\":{id}}}"));
         host.wait_for(if id < 0 { "read=1 out=0" } else { "read=1 out=1" });
+    }
+
+    /// Adds a row and waits until it has its file: the next one goes into another.
+    pub fn add_file(&self, host: &mut Host, id: i64) {
+        self.add(host, id);
+        wait_until(&format!("row {id} has its file"), || self.lake().ids.contains_key(&id));
     }
 
     /// What is in its lake.

@@ -211,7 +211,7 @@ impl Replays {
         }
     }
 
-    /// A commit was made while no worker read: what had been read by then is done.
+    /// All that was read is committed, and no worker reads: what had been read to its end by then is done.
     pub fn committed(&self) -> Result<()> {
         let mut state = self.state();
         for id in std::mem::take(&mut state.read) {

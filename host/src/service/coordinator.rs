@@ -70,6 +70,10 @@ pub trait Observer: Inputs {
 
     /// Called after each commit, before the workers go on. An error ends the run; the commit stays.
     fn ended(&mut self, ended: &Ended<'_>) -> Result<()>;
+
+    /// Called at the end of each epoch, behind `ended`, also where there was nothing to commit: all that was read so far is
+    /// committed, and the workers stand still.
+    fn settled(&mut self) -> Result<()>;
 }
 
 /// Drives workers through epochs.
@@ -191,6 +195,7 @@ impl Coordinator<'_> {
         let passed = match self.boundary.cross(shares, goes_on, &mut *self.observer)? {
             Crossed::Failed(why) => return Ok(Some(why)),
             Crossed::Nothing => {
+                self.observer.settled()?;
                 self.go_on()?;
                 return Ok(None);
             }
@@ -207,6 +212,7 @@ impl Coordinator<'_> {
             Next::SamePlan | Next::End => &[],
         };
         self.observer.ended(&Ended { record, pause: began.elapsed(), swapped, passed: &passed })?;
+        self.observer.settled()?;
         match next {
             Next::SamePlan => self.go_on()?,
             Next::Swap(proposal) => self.swap(*proposal)?,

@@ -498,7 +498,6 @@ impl Inputs for Committed<'_> {
 impl Observer for Committed<'_> {
     fn ended(&mut self, ended: &Ended<'_>) -> Result<()> {
         self.finished.store(ended.record.epoch, Ordering::Release);
-        self.assembly.replays.committed()?;
         self.tally.add(ended.record);
         self.tally.add_pause(ended.pause, !ended.swapped.is_empty());
         self.note(ended);
@@ -514,6 +513,10 @@ impl Observer for Committed<'_> {
             self.sources.committed(&self.read)?;
         }
         Ok(())
+    }
+
+    fn settled(&mut self) -> Result<()> {
+        self.assembly.replays.committed()
     }
 
     fn is_moved(&self) -> bool {

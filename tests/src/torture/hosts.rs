@@ -3,21 +3,18 @@
 use std::fs::{self, File, OpenOptions};
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
 use super::pipeline::Place;
-use crate::host::{PATIENCE, millstream};
+use crate::host::millstream;
+use crate::patience::{PATIENCE, find_within};
 
 /// Lines of a host's log that a failure shows.
 const TAIL_LINES: usize = 30;
 
 /// The signal that `kill` sends.
 const SIGTERM: i32 = 15;
-
-/// How often somebody looks whether a process has ended.
-const LOOK: Duration = Duration::from_millis(20);
 
 /// One host's process.
 struct Process {
@@ -151,15 +148,7 @@ fn ended(place: &Place, host: usize, child: &mut Child) -> Result<(), String> {
 }
 
 fn wait(child: &mut Child) -> Option<ExitStatus> {
-    let until = Instant::now() + PATIENCE;
-    while Instant::now() < until {
-        let status = child.try_wait().expect("the host's state");
-        if status.is_some() {
-            return status;
-        }
-        std::thread::sleep(LOOK);
-    }
-    None
+    find_within(PATIENCE, || child.try_wait().expect("the host's state"))
 }
 
 /// The last lines of a host's log.

@@ -39,7 +39,7 @@ fn lake(folder: &Path) -> BTreeMap<i64, u32> {
 fn a_range_of_a_file_goes_into_a_fresh_lake_while_the_host_runs() {
     let growing = Growing::new();
     let mut host = growing.start(&[]);
-    (0..4).for_each(|id| growing.add(&mut host, id));
+    (0..4).for_each(|id| growing.add_file(&mut host, id));
     growing.add(&mut host, -4);
     put(&growing.file("two.wasm"), version(2));
     let fresh = growing.file("fresh");

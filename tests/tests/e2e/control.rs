@@ -8,11 +8,11 @@ use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::{Duration, Instant};
 
 use millstream::digest::digest;
-use millstream_tests::host::{Host, PATIENCE, append, component, fail, millstream, put, succeed, text};
+use millstream_tests::host::{Host, append, component, fail, millstream, put, succeed, text};
 use millstream_tests::lake::files;
+use millstream_tests::patience::wait_until;
 use millstream_tests::shape;
 use millstream_tests::tag::{Growing, version};
 use serde_json::{Value, json};
@@ -93,11 +93,7 @@ fn a_candidate_is_held_compared_accepted_and_taken_back() {
     assert!(fail(&mut run.stage("diff")).contains("no candidate waits for stage \"tag\""));
 
     // A rollback lists files that are closed.
-    let until = Instant::now() + PATIENCE;
-    while !run.lake().versions.contains_key(&digest(&version(2))) {
-        assert!(Instant::now() < until, "the file with row 4 is never closed");
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    wait_until("the file with row 4 is closed", || run.lake().versions.contains_key(&digest(&version(2))));
     let back = said(&mut run.stage("rollback"));
     assert!(
         back.contains(&format!("stage tag: {} takes over at the end of this epoch, in the place of", short(1))),

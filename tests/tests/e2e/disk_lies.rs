@@ -6,9 +6,9 @@ use std::io::Write;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::{Duration, Instant};
 
-use millstream_tests::host::{Host, PATIENCE, fail, millstream, put, succeed, text};
+use millstream_tests::host::{Host, fail, millstream, put, succeed, text};
+use millstream_tests::patience::{PATIENCE, wait_until};
 use tempfile::TempDir;
 
 use crate::topics::{each_once, lake_ids};
@@ -200,12 +200,8 @@ fn a_read_only_folder_ends_the_run_until_it_may_be_written() {
     assert!(disk.again("remount,rw"));
     let mut host = Host::start(&mut job.run("--follow"));
     host.wait_for("committed epoch=");
-    let until = Instant::now() + PATIENCE;
     // While a file is open for writing it cannot be.
-    while !disk.again("remount,ro") {
-        assert!(Instant::now() < until, "files stay open");
-        std::thread::sleep(Duration::from_millis(50));
-    }
+    wait_until("the disk is read-only", || disk.again("remount,ro"));
     job.write(100);
     read_only(&job.ends(&mut host));
     assert!(disk.again("remount,rw"));

@@ -4,10 +4,10 @@
 
 use std::fs;
 use std::process::Command;
-use std::time::Instant;
 
-use millstream_tests::host::{Host, PATIENCE, fail, millstream, succeed, text};
+use millstream_tests::host::{Host, fail, millstream, succeed, text};
 use millstream_tests::kafka::Kafka;
+use millstream_tests::patience::{PATIENCE, wait_until};
 use tempfile::TempDir;
 
 use crate::topics::{each_once, lake_ids};
@@ -96,10 +96,7 @@ fn offsets_that_are_gone_at_the_start_are_an_error_or_a_counted_gap() {
 /// Records go while a reader stands still. Its last request may still be answered with the first two of them.
 fn lose_while_running(job: &Job, host: &mut Host) {
     job.produce(1, 0..10);
-    let until = Instant::now() + PATIENCE;
-    while job.kafka.committed_offsets(&job.name, &job.name, 1) != [Some(10)] {
-        assert!(Instant::now() < until, "{}", host.rest());
-    }
+    wait_until("ten rows are committed", || job.kafka.committed_offsets(&job.name, &job.name, 1) == [Some(10)]);
     host.signal("STOP");
     job.produce(1, 10..12);
     job.produce(1, 12..30);

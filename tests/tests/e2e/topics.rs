@@ -6,13 +6,14 @@ use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use arrow::array::AsArray;
 use arrow::datatypes::Int64Type;
-use millstream_tests::host::{Host, PATIENCE, caught_up, fail, millstream, succeed, text};
+use millstream_tests::host::{Host, caught_up, fail, millstream, succeed, text};
 use millstream_tests::kafka::{Kafka, KeyAndValue};
 use millstream_tests::lake::batches;
+use millstream_tests::patience::{PATIENCE, find_within};
 use tempfile::TempDir;
 
 use crate::recovery::steps;
@@ -204,16 +205,11 @@ fn a_copied_data_folder_is_noticed_and_doubles_nothing() {
     assert!(refused.contains("a copy of host") && refused.contains("--moved"), "{refused}");
     // Somebody says what is not so: then the transactions tell.
     let mut hosts = [Host::start(&mut run("one", "--follow")), Host::start(run("two", "--follow").arg("--moved"))];
-    let until = Instant::now() + PATIENCE;
-    let gave_up = loop {
-        assert!(Instant::now() < until, "neither host noticed the other one");
+    let gave_up = find_within(PATIENCE, || {
         write(10);
-        // The pace at which rows come.
-        std::thread::sleep(Duration::from_millis(20));
-        if let Some(index) = hosts.iter_mut().position(|host| host.ended().is_some()) {
-            break index;
-        }
-    };
+        hosts.iter_mut().position(|host| host.ended().is_some())
+    });
+    let gave_up = gave_up.expect("a host notices the other one");
     assert_eq!(hosts[gave_up].wait().code(), Some(1));
     let said = hosts[gave_up].rest();
     assert!(said.contains("another process makes the transactions of host"), "{said}");
