@@ -64,13 +64,13 @@ lint-licences:
 bench: setup-test build plugins
 	@python3 tests/bench/clicks.py
 	@python3 tests/bench/swaps.py
+	@python3 tests/bench/shadow.py
 	@python3 tests/bench/stages.py
 	@python3 tests/bench/delivery.py
-	@cargo run --quiet --release --package millstream-tests --example latency
+	@tests/example latency
 
 torture: setup-test build
-	@cargo run --quiet --release --package millstream-tests --example torture -- \
-	    $(foreach option,MINUTES HOSTS SEED,$(if $($(option)),--$(shell echo $(option) | tr A-Z a-z) $($(option))))
+	@tests/example torture $(foreach option,MINUTES HOSTS SEED,$(if $($(option)),--$(shell echo $(option) | tr A-Z a-z) $($(option))))
 
 fuzz: build
 	@tests/fuzz/run $(or $(MINUTES),30)

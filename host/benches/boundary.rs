@@ -105,7 +105,7 @@ fn call(array: Option<&ArrayRef>) -> Call {
 fn cost(plugin: &Plugin, deed: &str, column: Option<(&Column, &ArrayRef)>) -> f64 {
     let columns = column.iter().map(|(column, _)| (*column).clone()).collect();
     let given = Given { columns, ..Given::default() };
-    let limits = Limits { memory_bytes: 64 << 20, deadline: DEADLINE, rejected: None, trap_calls: 0 };
+    let limits = Limits { deadline: DEADLINE, trap_calls: 0, ..Limits::default() };
     let (mut instance, contract) =
         plugin.instantiate("bench", &format!("{{\"behaviour\":\"{deed}\"}}"), &given, &limits).unwrap();
     let call = call(column.map(|(_, array)| array));

@@ -19,6 +19,7 @@ from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parent.parent.parent
 EXAMPLE = REPOSITORY / "examples" / "clicks"
+RUN_EXAMPLE = REPOSITORY / "tests" / "example"
 CACHE = Path(os.environ.get("MILLSTREAM_CACHE", Path.home() / ".cache" / "millstream"))
 MILLSTREAM = os.environ.get("MILLSTREAM", "millstream")
 WORK = CACHE / "bench"
@@ -118,8 +119,7 @@ def whole(folder, pipeline, events, log="warn"):
 def stages(data):
     """The stages alone: in the sandbox, and the same code linked natively."""
     print("## The stages alone\n", flush=True)
-    subprocess.run(["cargo", "run", "--quiet", "--release", "--package", "millstream-tests", "--example", "native_stages",
-                    "--", data], cwd=REPOSITORY, check=True)
+    subprocess.run([RUN_EXAMPLE, "native_stages", data], check=True)
 
 
 def report(title, result, events):
@@ -158,8 +158,7 @@ def kafka():
     if brokers := os.environ.get("KAFKA_BROKERS"):
         yield brokers
         return
-    command = ["cargo", "run", "--quiet", "--release", "--package", "millstream-tests", "--example", "kafka"]
-    with subprocess.Popen(command, cwd=REPOSITORY, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as broker:
+    with subprocess.Popen([RUN_EXAMPLE, "kafka"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as broker:
         try:
             brokers = broker.stdout.readline().strip()
             if not brokers:

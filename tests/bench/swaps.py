@@ -33,8 +33,7 @@ def main():
     print(f"## Swaps at full speed: examples/clicks from a file, epochs of 500 ms\n\n{clicks.machine()}; `tests/bench/swaps.py`\n", flush=True)
     report(at_full_speed(data))
     print("\n## Swaps under load\n", flush=True)
-    subprocess.run(["cargo", "run", "--quiet", "--release", "--package", "millstream-tests", "--example", "swaps", "--",
-                    str(arguments.swaps)], cwd=clicks.REPOSITORY, check=True)
+    subprocess.run([clicks.RUN_EXAMPLE, "swaps", str(arguments.swaps)], check=True)
 
 
 def at_full_speed(data):

@@ -1,7 +1,7 @@
 //! One stage in several languages, on the same 4,096 rows: size, time to compile, time and memory of an instance, time a
 //! row. Times are the processor's, but that of compiling, which uses all cores.
 //!
-//! `cargo run --release -p millstream-tests --example languages -- CLICKS.jsonl COMPONENT..`, where the components read
+//! `tests/example languages CLICKS.jsonl COMPONENT..`, where the components read
 //! `url` and `user_agent`, as those of examples/clicks/plugins/clean* do.
 #![allow(clippy::print_stdout, reason = "a measurement reports to who started it")]
 
@@ -55,7 +55,7 @@ fn measure(path: &Path, call: &Call) -> Result<()> {
     let compile = began.elapsed();
     let config =
         json!({ "bots": ["Googlebot", "bingbot", "AhrefsBot", "curl/"], "tracking": ["utm_", "gclid", "fbclid"] });
-    let limits = Limits { memory_bytes: 1 << 30, deadline: DEADLINE, rejected: None, trap_calls: 0 };
+    let limits = Limits { memory_bytes: 1 << 30, deadline: DEADLINE, trap_calls: 0, ..Limits::default() };
     let start = || plugin.instantiate("clean", &config.to_string(), &Given::default(), &limits);
     let began = ThreadTime::now();
     let (mut instance, contract) = start()?;

@@ -1,4 +1,4 @@
-//! From produce to visible: `cargo run --release --package millstream-tests --example latency -- [--quick]`.
+//! From produce to visible: `tests/example latency [--quick]`.
 //!
 //! Events are produced on a schedule that the clock fixes, whether the host keeps up or not (an open loop), and each carries
 //! the time at which it was due. A process of its own reads the output topic (`read_committed`), another one sees Parquet files

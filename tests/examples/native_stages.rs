@@ -1,7 +1,7 @@
 //! The stages of examples/clicks on the same 4,096 rows, as components in the sandbox and as the same code linked into
 //! this program: what the boundary costs. `tests/bench/clicks.py` runs it.
 //!
-//! `cargo run --release -p millstream-tests --example native_stages -- FOLDER`, where the folder holds what `millstream
+//! `tests/example native_stages FOLDER`, where the folder holds what `millstream
 //! generate clicks --out FOLDER/clicks.jsonl --dimensions FOLDER` made.
 #![allow(clippy::print_stdout, reason = "a measurement reports to who started it")]
 
@@ -20,7 +20,7 @@ use clean_clicks::CleanClicks;
 use enrich_clicks::EnrichClicks;
 use millstream::config::Limits;
 use millstream::contract::{Call, Given, Joined};
-use millstream::plugin::Engine;
+use millstream::plugin::{Crossing, Engine};
 use millstream_sdk::{Batch, Column, Dictionary, Node, Plugin, Values, Varlen, native};
 use millstream_tests::host::repository;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
@@ -36,11 +36,15 @@ const ROWS: usize = 4_096;
 const DEADLINE: Duration = Duration::from_secs(60);
 const STRETCH: Duration = Duration::from_millis(200);
 const STRETCHES: usize = 8;
+const TIMED_CALLS: usize = 500;
 
 fn main() -> Result<()> {
     let folder = PathBuf::from(std::env::args().nth(1).ok_or("name the folder with clicks.jsonl and the tables")?);
     let clicks = Clicks::read(&folder)?;
-    println!("| stage, 4,096 rows a call | in the sandbox, ns a row | linked natively, ns a row |\n|---|---|---|");
+    println!(
+        "| stage, 4,096 rows a call | in the sandbox, ns a row | of it lowering | the call | checking | linked natively |"
+    );
+    println!("|---|---|---|---|---|---|");
     let config =
         json!({ "bots": ["Googlebot", "bingbot", "AhrefsBot", "curl/"], "tracking": ["utm_", "gclid", "fbclid"] });
     measure::<CleanClicks>("clean", &config, &[("url", clicks.urls), ("user_agent", clicks.agents)], &[])?;
@@ -64,7 +68,7 @@ fn measure<P: Plugin>(stage: &str, config: &Value, reads: &[(&str, Vec<String>)]
     };
     let wasm = repository().join(format!("examples/clicks/plugins/{stage}/{stage}_clicks.wasm"));
     let plugin = Engine::new()?.load(&std::fs::read(&wasm)?, &wasm.display().to_string())?;
-    let limits = Limits { memory_bytes: 64 << 20, deadline: DEADLINE, rejected: None, trap_calls: 0 };
+    let limits = Limits { deadline: DEADLINE, trap_calls: 0, ..Limits::default() };
     let (mut sandboxed, contract) = plugin.instantiate(stage, &config, &Given::default(), &limits)?;
     let arrays = reads.iter().map(|(name, texts)| (*name, Arc::new(StringArray::from_iter_values(texts)) as ArrayRef));
     let columns = if reads.is_empty() {
@@ -76,7 +80,10 @@ fn measure<P: Plugin>(stage: &str, config: &Value, reads: &[(&str, Vec<String>)]
     let sandbox = ns_a_row(|| sandboxed.process(&call, &contract, &[], DEADLINE).map(drop).is_ok());
     // A batch is taken by value, and the host would make it anew as well: the copy counts.
     let native = ns_a_row(|| linked.process(batch.clone()).is_ok());
-    println!("| {stage} | {sandbox:.0} | {native:.0} |");
+    let parts =
+        parts_ns_a_row(|| sandboxed.process_timed(&call, &contract, &[], DEADLINE).map(|(_, crossing)| crossing))?;
+    let [lowering, crossing, checking] = parts;
+    println!("| {stage} | {sandbox:.0} | {lowering:.0} | {crossing:.0} | {checking:.0} | {native:.0} |");
     Ok(())
 }
 
@@ -92,6 +99,18 @@ fn ns_a_row(mut call: impl FnMut() -> bool) -> f64 {
         start.elapsed().as_nanos() as f64 / f64::from(calls) / ROWS as f64
     };
     std::iter::repeat_with(stretch).take(STRETCHES).fold(f64::INFINITY, f64::min)
+}
+
+/// Where the time of a call goes: lowering, the call, checking. The best of each in some hundred calls.
+fn parts_ns_a_row(mut call: impl FnMut() -> millstream::error::Result<Crossing>) -> Result<[f64; 3]> {
+    let mut best = [Duration::MAX; 3];
+    for _ in 0..TIMED_CALLS {
+        let crossing = call()?;
+        for (best, part) in best.iter_mut().zip([crossing.lowering, crossing.call, crossing.checking]) {
+            *best = part.min(*best);
+        }
+    }
+    Ok(best.map(|part| part.as_nanos() as f64 / ROWS as f64))
 }
 
 /// The first rows of the events that have what the stages read, and what their lookups answer.

@@ -1,7 +1,7 @@
 //! The ready-made plugins beside stages that were written by hand for the same work (tests/components/hand-written), on
 //! the same 4,096 rows in the same sandbox, by the time of the processor.
 //!
-//! `make plugins && cargo run --release -p millstream-tests --example ready_made [STAGE..]`
+//! `make plugins && tests/example ready_made [STAGE..]`
 #![allow(clippy::print_stdout, reason = "a measurement reports to who started it")]
 
 use std::error::Error;
@@ -148,7 +148,7 @@ struct Measured {
 impl Measured {
     fn new(component: &[u8], config: &str, given: &Given, columns: &[(&str, &str, ArrayRef)]) -> Result<Self> {
         let plugin = Engine::new()?.load(component, "the component")?;
-        let limits = Limits { memory_bytes: 64 << 20, deadline: DEADLINE, rejected: None, trap_calls: 0 };
+        let limits = Limits { deadline: DEADLINE, trap_calls: 0, ..Limits::default() };
         let (instance, contract) = plugin.instantiate("measured", config, given, &limits)?;
         let mut read = Vec::with_capacity(contract.reads.len());
         for wanted in &contract.reads {

@@ -1,7 +1,7 @@
 //! What reading costs: CPU time (user and system, all threads) and wall time a record, from a file and from a real Kafka,
 //! with rdkafka's poll a message beside our batches.
 //!
-//! `cargo run --release -p millstream-tests --example source_speed [RECORDS]`, by default 4,000,000 records of 253 bytes.
+//! `tests/example source_speed [RECORDS]`, by default 4,000,000 records of 253 bytes.
 #![allow(clippy::print_stdout)]
 
 use std::collections::BTreeMap;

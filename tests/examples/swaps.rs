@@ -1,4 +1,4 @@
-//! Swaps under load: `cargo run --release --package millstream-tests --example swaps -- 1000`. Rows come from a real Kafka
+//! Swaps under load: `tests/example swaps 1000`. Rows come from a real Kafka
 //! as fast as they can, to two workers with epochs of 200 ms; at the end every row is in the lake once.
 
 use std::io::Write;

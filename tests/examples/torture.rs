@@ -1,4 +1,4 @@
-//! Torture on a real Kafka: `cargo run --release --package millstream-tests --example torture -- --minutes 15`. The same
+//! Torture on a real Kafka: `tests/example torture --minutes 15`. The same
 //! `--seed` does the same in the same order. On a failure it says what is lost or doubled, and keeps the folder.
 
 use std::io::Write;

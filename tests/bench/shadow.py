@@ -1,0 +1,83 @@
+"""`make bench`: what a candidate that is tried beside the stream costs it.
+
+    python3 tests/bench/shadow.py [--events N] [--rounds N] [--every SECONDS]
+
+examples/clicks from a file at full speed, with `swap = "manual"` for the stage `clean`. In turn: without candidates; with two
+that take turns in the file, whose compiled code is in the cache, so that what they cost is the shadow alone; with one
+candidate after the other that has to be compiled. Each is the stage's component with a custom section more, which changes its
+digest and nothing else. All is held, nothing is swapped. Prints a Markdown report, medians of all rounds.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import threading
+from pathlib import Path
+
+import clicks
+import swaps
+
+WORK = clicks.WORK / "shadow"
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--events", type=int, default=4_000_000)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--every", type=float, default=1.0)
+    arguments = parser.parse_args()
+    data = clicks.WORK / f"data-{arguments.events}"
+    clicks.generate(data, arguments.events)
+    print(f"## A candidate beside the stream, one every {arguments.every} s\n\n{clicks.machine()}; `tests/bench/shadow.py`\n", flush=True)
+    number = iter(range(10**9))
+    kinds = {"none": None, "shadow alone": lambda: next(number) % 2, "compiled and shadow": lambda: f"{os.getpid()}-{next(number)}"}
+    runs = {kind: [] for kind in kinds}
+    # Once for nothing: it fills the cache of compiled code with the two.
+    run(data, kinds["shadow alone"], 0.1)
+    for _ in range(arguments.rounds):
+        for kind, version in kinds.items():
+            runs[kind].append(run(data, version, arguments.every))
+    print("| candidates | of them tried in a run | events a second | CPU ns an event | time | CPU |\n|---|---|---|---|---|---|")
+    middle = {kind: [statistics.median(values) for values in zip(*results)] for kind, results in runs.items()}
+    for kind, (tried, seconds, cpu) in middle.items():
+        _, alone, cpu_alone = middle["none"]
+        print(f"| {kind} | {tried:.0f} | {arguments.events / seconds:,.0f} | {cpu * 1e9 / arguments.events:,.0f} | "
+              f"{seconds / alone - 1:+.1%} | {cpu / cpu_alone - 1:+.1%} |")
+
+
+def run(data, version, every):
+    """One run to the end: candidates that were tried, seconds and CPU seconds of the run without its start."""
+    shutil.rmtree(WORK, ignore_errors=True)
+    WORK.mkdir(parents=True)
+    plugin, summary = WORK / "clean.wasm", WORK / "summary.json"
+    plugin.write_bytes(swaps.PLUGIN.read_bytes())
+    command = [clicks.MILLSTREAM, "--log-json", "--log", "info,millstream=debug", "run", clicks.EXAMPLE / "clicks.toml",
+               "--until-caught-up", "--no-progress", "--summary", summary, *clicks.places(data, WORK / "lake", WORK / "state"),
+               "--set", "epoch.interval=1s", "--set", f"stage.clean.plugin.file={plugin}", "--set", 'stage.clean.swap="manual"',
+               "--set", f"source.clicks.file.path={data / 'clicks.jsonl'}"]
+    tried, ended = 0, threading.Event()
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
+        def put():
+            # The pace at which candidates come.
+            while not ended.wait(every):
+                swaps.replace(plugin, version())
+        putting = threading.Thread(target=put)
+        for line in process.stderr:
+            message = json.loads(line)["fields"].get("message", "")
+            if message == "running" and version is not None:
+                putting.start()
+            tried += message.startswith("swap: held")
+        ended.set()
+        if putting.ident is not None:
+            putting.join()
+    if process.returncode != 0:
+        raise SystemExit(f"the run ended with {process.returncode}")
+    result = json.loads(summary.read_text())
+    return tried, result["seconds"], result["cpu_seconds"]
+
+
+if __name__ == "__main__":
+    main()
