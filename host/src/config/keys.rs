@@ -37,7 +37,7 @@ pub(super) const PLUGIN: Section = Section { path: "stage.plugin", keys: &["file
 pub(super) const SWAP: Section = Section { path: "stage.swap", keys: &["decision", "rejected", "slower", "probation"] };
 pub(super) const LOOKUP: Section = Section { path: "stage.lookup", keys: &["table", "key", "add", "missing"] };
 pub(super) const LIMITS: Section =
-    Section { path: "stage.limits", keys: &["memory", "deadline", "rejected", "trap_calls"] };
+    Section { path: "stage.limits", keys: &["memory", "deadline", "rejected", "trap_calls", "log"] };
 pub(super) const OUTPUT: Section = Section { path: "output.NAME", keys: &["from", "columns", "parquet", "kafka"] };
 pub(super) const PARQUET: Section =
     Section { path: "output.NAME.parquet", keys: &["path", "partition", "target_file", "max_age", "compression"] };

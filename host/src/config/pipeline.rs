@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use millstream_sdk::LogicalType;
+use tracing::level_filters::LevelFilter;
 
 use super::StageConfig;
 
@@ -339,6 +340,8 @@ pub struct Limits {
     pub rejected: Option<RejectedShare>,
     /// `trap_calls`: most calls an epoch that bisection of trapping batches may cost; by default 1,000.
     pub trap_calls: u32,
+    /// `log`: which of the plugin's lines may go to the log; by default all.
+    pub log: LevelFilter,
 }
 
 /// `rejected = "5% over 1m"`

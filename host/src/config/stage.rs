@@ -5,6 +5,7 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use serde_json::{Map, Number};
+use tracing::level_filters::LevelFilter;
 
 use super::config_keys::ConfigKeys;
 use super::document::{Node, Table, Value};
@@ -17,12 +18,25 @@ use super::{Limits, Located, LookupStage, Missing, PluginStage, Stage, StageConf
 const MEMORY_BYTES: RangeInclusive<u64> = 1 << 20..=4 << 30;
 const DEADLINE: RangeInclusive<Duration> = Duration::from_millis(10)..=Duration::from_secs(600);
 const TRAP_CALLS: RangeInclusive<u64> = 0..=1_000_000;
+const LOG: [(&str, LevelFilter); 5] = [
+    ("debug", LevelFilter::DEBUG),
+    ("info", LevelFilter::INFO),
+    ("warn", LevelFilter::WARN),
+    ("error", LevelFilter::ERROR),
+    ("off", LevelFilter::OFF),
+];
 const PLUGIN_EXAMPLE: &str = "plugin = { file = \"plugins/clean.wasm\" }";
 const LOOKUP_EXAMPLE: &str = "lookup = { table = \"devices\", key = \"device_id\", add = { os = \"device_os\" } }";
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { memory_bytes: 64 << 20, deadline: Duration::from_secs(2), rejected: None, trap_calls: 1_000 }
+        Self {
+            memory_bytes: 64 << 20,
+            deadline: Duration::from_secs(2),
+            rejected: None,
+            trap_calls: 1_000,
+            log: LevelFilter::DEBUG,
+        }
     }
 }
 
@@ -148,7 +162,7 @@ fn read_limits(reader: &mut Reader<'_>, field: Option<&Field<'_>>, plugin: bool)
     let Some(field) = field else { return Some(Limits::default()) };
     let mut keys = Keys::of(reader, field, &LIMITS, "{ memory = \"64 MiB\", deadline = \"2s\" }")?;
     if !plugin {
-        for (key, what) in [("memory", "memory"), ("deadline", "deadline"), ("trap_calls", "traps")] {
+        for (key, what) in [("memory", "memory"), ("deadline", "deadline"), ("trap_calls", "traps"), ("log", "lines")] {
             if let Value::Table(table) = &field.node.value
                 && let Some(entry) = table.get(key)
             {
@@ -168,8 +182,15 @@ fn read_limits(reader: &mut Reader<'_>, field: Option<&Field<'_>>, plugin: bool)
     let trap_calls = keys.optional(reader, "trap_calls", Limits::default().trap_calls, |reader, field| {
         u32::try_from(reader.integer(field, TRAP_CALLS)?).ok()
     });
+    let log = keys.optional(reader, "log", Limits::default().log, |reader, field| reader.word(field, &LOG));
     keys.finish(reader);
-    Some(Limits { memory_bytes: memory_bytes?, deadline: deadline?, rejected: rejected?, trap_calls: trap_calls? })
+    Some(Limits {
+        memory_bytes: memory_bytes?,
+        deadline: deadline?,
+        rejected: rejected?,
+        trap_calls: trap_calls?,
+        log: log?,
+    })
 }
 
 /// `config` as JSON. What JSON cannot say (a date, nan) is reported, and so is a secret that is not there.

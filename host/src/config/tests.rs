@@ -2,6 +2,8 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
 
+use tracing::level_filters::LevelFilter;
+
 use super::keys::SECTIONS;
 use super::*;
 
@@ -94,6 +96,7 @@ fn set_changes_values_of_every_type() {
         ("stage.clean.config.max_age", "14d"),
         ("stage.clean.config.\"dotted.key\"", "[1, \"a\"]"),
         ("stage.clean.limits.trap_calls", "5"),
+        ("stage.clean.limits.log", "off"),
         ("output.views.columns", "[\"ts\"]"),
         ("source.clicks.columns.ts", "date?"),
         ("source.clicks.unknown", "{ keep = \"rest\" }"),
@@ -101,7 +104,7 @@ fn set_changes_values_of_every_type() {
     let pipeline = read_with(MINIMAL, &sets).unwrap_or_else(|problems| panic!("{problems}"));
     assert_eq!((pipeline.workers, pipeline.name.as_str()), (2, "123"));
     assert_eq!(pipeline.epoch.interval, Duration::from_secs(1));
-    assert_eq!(pipeline.stages[0].limits.trap_calls, 5);
+    assert_eq!((pipeline.stages[0].limits.trap_calls, pipeline.stages[0].limits.log), (5, LevelFilter::OFF));
     let StageKind::Plugin(plugin) = &pipeline.stages[0].kind else { panic!("a plugin") };
     assert_eq!(plugin.config.value.text(), r#"{"max_age":"14d","dotted.key":[1,"a"]}"#);
     assert_eq!(pipeline.outputs[0].columns.as_ref().map(Vec::len), Some(1));

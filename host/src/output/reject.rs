@@ -9,8 +9,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arrow::array::{
-    Array, ArrayRef, AsArray, BinaryBuilder, Int32Builder, Int64Builder, RecordBatch, StringArray, StringBuilder,
-    TimestampMillisecondBuilder, UInt32Array,
+    Array, ArrayRef, AsArray, BinaryArray, BinaryBuilder, Int32Builder, Int64Array, Int64Builder, RecordBatch,
+    StringArray, StringBuilder, TimestampMillisecondBuilder, UInt32Array,
 };
 use arrow::compute::{cast, take_record_batch};
 use arrow::datatypes::{DataType, Field, Int32Type, Int64Type, Schema, TimestampMillisecondType};
@@ -22,7 +22,7 @@ use serde_json::{Map, Value};
 
 use super::partition::uuid_text;
 use crate::config::{Compression, ParquetOutput};
-use crate::digest::hex;
+use crate::digest::{from_hex, hex};
 use crate::error::{Error, ErrorKind, Result};
 use crate::record::{Batch, Entry, Payload, Records, Refusal};
 use crate::schema::Column;
@@ -353,13 +353,35 @@ pub fn reject_object(rejects: &RecordBatch, row: usize) -> Map<String, Value> {
     object
 }
 
+/// Rejects of a topic as rows again: the other way of `reject_object`.
+///
+/// # Errors
+/// Of a reject that lacks what each has.
+pub fn rejects_of(objects: &[Map<String, Value>]) -> std::result::Result<RecordBatch, ArrowError> {
+    let texts = |name: &str| objects.iter().map(|object| object.get(name)?.as_str()).collect::<StringArray>();
+    let numbers = |name: &str| objects.iter().map(|object| object.get(name)?.as_i64()).collect::<Int64Array>();
+    let bytes = |name: &str| {
+        let of = |object: &Map<String, Value>| match object.get(name).and_then(Value::as_str) {
+            Some(text) => Some(text.as_bytes().to_vec()),
+            None => from_hex(object.get(&format!("{name}_hex"))?.as_str()?),
+        };
+        objects.iter().map(of).collect::<BinaryArray>()
+    };
+    let columns = reject_columns();
+    let arrays = columns.iter().map(|column| match column.arrow_field().data_type() {
+        DataType::Utf8 => Ok(Arc::new(texts(&column.name)) as ArrayRef),
+        DataType::Binary => Ok(Arc::new(bytes(&column.name)) as ArrayRef),
+        other => cast(&numbers(&column.name), other),
+    });
+    let fields: Vec<Field> = columns.iter().map(Column::arrow_field).collect();
+    RecordBatch::try_new(Schema::new(fields).into(), arrays.collect::<std::result::Result<_, _>>()?)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::record::Partition;
-    use arrow::array::{
-        BinaryArray, DictionaryArray, FixedSizeBinaryArray, Int32Array, Int64Array, TimestampMillisecondArray,
-    };
+    use arrow::array::{DictionaryArray, FixedSizeBinaryArray, Int32Array, TimestampMillisecondArray};
 
     fn records() -> Arc<Records> {
         Arc::new(Records {
@@ -395,6 +417,12 @@ mod tests {
             r#"{"pipeline":"p","stage":null,"digest":null,"reason":"x","detail":"detail of 2","source":"clicks","partition":"3","offset":15,"record_timestamp":3000,"record_key_hex":"fe","record_value":null,"headers":"[{\"name\":\"empty\",\"value\":null}]","row":null,"attempts":0}"#,
         ];
         assert_eq!(reject_json(&rejects[0], 1 << 20), expected);
+        // And the other way.
+        let objects = (0..3).map(|row| reject_object(&rejects[0], row)).collect::<Vec<_>>();
+        assert_eq!(rejects_of(&objects).unwrap(), rejects[0]);
+        let without_reason: Map<String, Value> =
+            objects[0].clone().into_iter().filter(|(name, _)| name != "reason").collect();
+        assert!(rejects_of(&[without_reason]).unwrap_err().to_string().contains("reason"));
     }
 
     #[test]

@@ -14,7 +14,7 @@ use super::bindings::StagePre;
 use super::cache::CodeCache;
 use super::component;
 use super::instance::{Failure, Instance};
-use super::log::StageLog;
+use super::log::{InstanceLog, StageLog};
 use super::sandbox::{self, State};
 use crate::config::{Limits, StageConfig};
 use crate::contract::{Contract, Given};
@@ -258,9 +258,13 @@ impl Plugin {
     /// # Errors
     /// `Plugin` when it crashes over that.
     pub fn describe(&self) -> Result<About> {
-        let about = Instance::new(&self.pre, &self.log_of("describe"), DESCRIBE_MEMORY_BYTES)
-            .and_then(|mut instance| instance.describe())
-            .map_err(|failure| self.failed(&failure).within("describe"))?;
+        let about = Instance::new(
+            &self.pre,
+            &InstanceLog::new(self.log_of("describe"), Limits::default().log, None),
+            DESCRIBE_MEMORY_BYTES,
+        )
+        .and_then(|mut instance| instance.describe())
+        .map_err(|failure| self.failed(&failure).within("describe"))?;
         Ok(About { name: about.name, version: about.version, config_schema: about.config_schema })
     }
 
@@ -299,10 +303,7 @@ impl Plugin {
     ) -> Result<(Instance, Contract), NotStarted> {
         let failed = |failure: Failure| NotStarted::Failed(self.failed(&failure));
         let config = config.into();
-        let log = self.log_of(stage);
-        if config.has_secrets() {
-            log.hide(&config);
-        }
+        let log = InstanceLog::new(self.log_of(stage), limits.log, Some(&config));
         let mut instance = Instance::new(&self.pre, &log, limits.memory_bytes).map_err(failed)?;
         match instance.configure(&config, given).map_err(failed)? {
             Ok(contract) => Ok((instance, contract)),

@@ -3,7 +3,6 @@
 //! (`Broken`), and what became of it (`Trap`, `Deadline`, `OutOfMemory`).
 
 use std::fmt;
-use std::sync::Arc;
 use std::time::Duration;
 
 use wasmtime::{Store, Trap, UpdateDeadline, WasmBacktrace};
@@ -13,7 +12,7 @@ use super::check::{DETAIL_MAX_BYTES, check, cut};
 use super::columns::{Lowered, bitmap, lower};
 use super::contract::{GivenText, contract};
 use super::dimensions::{GrantedTable, keys_allowed};
-use super::log::StageLog;
+use super::log::InstanceLog;
 use super::sandbox::{State, worked};
 use crate::config::StageConfig;
 use crate::contract::{Call, Contract, Given, Patch};
@@ -127,7 +126,7 @@ impl fmt::Debug for Instance {
 
 impl Instance {
     /// A new instance with a memory limit, not configured.
-    pub(super) fn new(pre: &StagePre<State>, log: &Arc<StageLog>, memory_bytes: u64) -> Result<Self, Failure> {
+    pub(super) fn new(pre: &StagePre<State>, log: &InstanceLog, memory_bytes: u64) -> Result<Self, Failure> {
         let limit = usize::try_from(memory_bytes).unwrap_or(usize::MAX);
         let mut store = Store::new(pre.engine(), State::new(log, limit));
         store.limiter(|state| &mut state.memory);

@@ -4,10 +4,13 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use tracing::Level;
+use tracing::level_filters::LevelFilter;
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
 
 use super::check::cut;
 use crate::config::StageConfig;
+use crate::digest::short;
 
 /// Most lines a second that a stage's plugin may log on all workers together; more are counted and left out.
 pub const LOG_MAX_LINES_PER_SECOND: u32 = 20;
@@ -16,23 +19,21 @@ pub const LOG_MAX_LINE_BYTES: usize = 4_096;
 /// How much of what a plugin wrote to stderr in a call is kept, to be shown when the call traps.
 const TAIL_MAX_BYTES: usize = 2_048;
 
-/// How much a line matters.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Level {
-    Debug,
-    Info,
-    Warn,
-    Error,
-}
-
 /// The log of a stage's plugin, shared by its workers.
 #[derive(Debug)]
 pub struct StageLog {
     stage: String,
     digest: String,
     second: Mutex<Second>,
+}
+
+/// The log of one instance: its config says what must not be told, and that may be another one than its neighbour's.
+#[derive(Clone, Debug)]
+pub struct InstanceLog {
+    of_stage: Arc<StageLog>,
+    levels: LevelFilter,
     /// The config whose secrets must not be told.
-    hidden: Mutex<Option<StageConfig>>,
+    hidden: Option<StageConfig>,
 }
 
 /// What was logged in the second that began at `start`.
@@ -47,46 +48,54 @@ impl StageLog {
     /// The log of a stage and of the plugin with this digest.
     pub fn new(stage: &str, digest: &str) -> Self {
         let second = Mutex::new(Second { start: Instant::now(), lines: 0, left_out: 0 });
-        Self { stage: stage.to_owned(), digest: digest.to_owned(), second, hidden: Mutex::default() }
+        Self { stage: stage.to_owned(), digest: digest.to_owned(), second }
     }
 
-    /// From now on the secrets of a config are hidden in lines.
-    pub fn hide(&self, config: &StageConfig) {
-        *unpoisoned(&self.hidden) = Some(config.clone());
+    /// Takes one of the second's lines; how many the second before left out, or none when they are used up.
+    fn take_line(&self) -> Option<u64> {
+        let mut second = unpoisoned(&self.second);
+        let mut left_out = 0;
+        if second.start.elapsed() >= Duration::from_secs(1) {
+            left_out = second.left_out;
+            *second = Second { start: Instant::now(), lines: 0, left_out: 0 };
+        }
+        if second.lines >= LOG_MAX_LINES_PER_SECOND {
+            second.left_out += 1;
+            return None;
+        }
+        second.lines += 1;
+        Some(left_out)
+    }
+}
+
+impl InstanceLog {
+    /// Lines of some levels, without the secrets of a config.
+    pub fn new(of_stage: Arc<StageLog>, levels: LevelFilter, config: Option<&StageConfig>) -> Self {
+        Self { of_stage, levels, hidden: config.filter(|config| config.has_secrets()).cloned() }
     }
 
     /// Logs a line, unless the second's lines are used up.
     pub fn line(&self, level: Level, line: &str) {
         let line = line.trim_end();
-        if line.is_empty() {
+        if line.is_empty() || level > self.levels {
             return;
         }
-        let left_out = {
-            let mut second = unpoisoned(&self.second);
-            let mut left_out = 0;
-            if second.start.elapsed() >= Duration::from_secs(1) {
-                left_out = second.left_out;
-                *second = Second { start: Instant::now(), lines: 0, left_out: 0 };
-            }
-            if second.lines >= LOG_MAX_LINES_PER_SECOND {
-                second.left_out += 1;
-                return;
-            }
-            second.lines += 1;
-            left_out
-        };
-        let (stage, digest) = (self.stage.as_str(), &self.digest[..self.digest.len().min(12)]);
+        let Some(left_out) = self.of_stage.take_line() else { return };
+        let StageLog { stage, digest, .. } = &*self.of_stage;
+        let (stage, digest) = (stage.as_str(), short(digest));
         if left_out > 0 {
             tracing::warn!(target: "millstream::plugin", stage, digest, left_out, "the plugin logged too much: lines were left out");
         }
-        let hidden = unpoisoned(&self.hidden).clone();
-        let line = hidden.map_or_else(|| line.to_owned(), |config| config.hide(line.to_owned()));
+        let line = match &self.hidden {
+            Some(config) => config.hide(line.to_owned()),
+            None => line.to_owned(),
+        };
         let line = on_one_line(cut(line, LOG_MAX_LINE_BYTES));
         match level {
-            Level::Debug => tracing::debug!(target: "millstream::plugin", stage, digest, "{line}"),
-            Level::Info => tracing::info!(target: "millstream::plugin", stage, digest, "{line}"),
-            Level::Warn => tracing::warn!(target: "millstream::plugin", stage, digest, "{line}"),
-            Level::Error => tracing::error!(target: "millstream::plugin", stage, digest, "{line}"),
+            Level::ERROR => tracing::error!(target: "millstream::plugin", stage, digest, "{line}"),
+            Level::WARN => tracing::warn!(target: "millstream::plugin", stage, digest, "{line}"),
+            Level::INFO => tracing::info!(target: "millstream::plugin", stage, digest, "{line}"),
+            _ => tracing::debug!(target: "millstream::plugin", stage, digest, "{line}"),
         }
     }
 }
@@ -112,7 +121,7 @@ fn unpoisoned<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 /// One of an instance's two standard streams. Clones write to the same lines.
 #[derive(Clone, Debug)]
 pub struct LineStream {
-    log: Arc<StageLog>,
+    log: InstanceLog,
     level: Level,
     lines: Arc<Mutex<Lines>>,
 }
@@ -125,7 +134,7 @@ struct Lines {
 
 impl LineStream {
     /// A stream whose lines are logged at a level.
-    pub fn new(log: Arc<StageLog>, level: Level) -> Self {
+    pub fn new(log: InstanceLog, level: Level) -> Self {
         Self { log, level, lines: Arc::default() }
     }
 
@@ -183,9 +192,13 @@ impl OutputStream for LineStream {
 mod tests {
     use super::*;
 
+    fn log() -> InstanceLog {
+        InstanceLog::new(Arc::new(StageLog::new("s", "abc")), LevelFilter::DEBUG, None)
+    }
+
     #[test]
     fn a_call_keeps_the_end_of_what_it_wrote() {
-        let stream = LineStream::new(Arc::new(StageLog::new("s", "abc")), Level::Debug);
+        let stream = LineStream::new(log(), Level::DEBUG);
         stream.take(b"before\n");
         stream.begin_call();
         stream.take(&[b'x'; 5_000]);
@@ -204,9 +217,9 @@ mod tests {
 
     #[test]
     fn lines_beyond_the_limit_are_counted() {
-        let log = StageLog::new("s", "abc");
-        (0..LOG_MAX_LINES_PER_SECOND + 5).for_each(|_| log.line(Level::Debug, "line"));
-        let second = unpoisoned(&log.second);
+        let log = log();
+        (0..LOG_MAX_LINES_PER_SECOND + 5).for_each(|_| log.line(Level::DEBUG, "line"));
+        let second = unpoisoned(&log.of_stage.second);
         // A new second may have begun between two lines on a slow machine: then both hold some.
         assert!(second.lines <= LOG_MAX_LINES_PER_SECOND && (second.left_out == 5 || second.lines < 20));
     }

@@ -5,10 +5,11 @@
 //! with nothing granted; clocks, randomness and the standard streams are the ones below, which start anew with each call.
 //! Sleeping moves the plugin's clock and takes no time, so no plugin can hold a worker in a call of the host.
 
-use std::sync::{Arc, LazyLock};
+use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
 use cpu_time::ThreadTime;
+use tracing::Level;
 use wasmtime::component::{HasData, HasSelf, Linker, Resource, ResourceTable};
 use wasmtime::{ResourceLimiter, Result, bail};
 use wasmtime_wasi::cli::WasiCli;
@@ -23,7 +24,7 @@ use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 
 use super::bindings::{self, log};
 use super::dimensions::GrantedTable;
-use super::log::{Level, LineStream, StageLog};
+use super::log::{InstanceLog, LineStream};
 
 /// Most handles (streams, pollables, sockets) that an instance may hold.
 const MAX_HANDLES: usize = 10_000;
@@ -46,7 +47,7 @@ pub struct State {
     pub call: CallTime,
     pub tables: Vec<GrantedTable>,
     pub keys: Allowance,
-    pub log: Arc<StageLog>,
+    pub log: InstanceLog,
     pub stdout: LineStream,
     pub stderr: LineStream,
     now_ns: u64,
@@ -56,7 +57,7 @@ pub struct State {
 
 impl State {
     /// The state of a new instance.
-    pub fn new(log: &Arc<StageLog>, memory_bytes: usize) -> Self {
+    pub fn new(log: &InstanceLog, memory_bytes: usize) -> Self {
         let mut handles = ResourceTable::new();
         handles.set_max_capacity(MAX_HANDLES);
         Self {
@@ -66,9 +67,9 @@ impl State {
             call: CallTime::new(Duration::ZERO),
             tables: Vec::new(),
             keys: Allowance { limit: 0, left: 0 },
-            log: Arc::clone(log),
-            stdout: LineStream::new(Arc::clone(log), Level::Info),
-            stderr: LineStream::new(Arc::clone(log), Level::Warn),
+            log: log.clone(),
+            stdout: LineStream::new(log.clone(), Level::INFO),
+            stderr: LineStream::new(log.clone(), Level::WARN),
             now_ns: 0,
             wall_ms: 0,
             random: SEED,
@@ -265,10 +266,10 @@ impl log::Host for State {
     /// Counts as the plugin's own time: whoever says nothing but lines has no time for rows.
     fn log(&mut self, level: log::Level, message: String) {
         let level = match level {
-            log::Level::Debug => Level::Debug,
-            log::Level::Info => Level::Info,
-            log::Level::Warn => Level::Warn,
-            log::Level::Error => Level::Error,
+            log::Level::Debug => Level::DEBUG,
+            log::Level::Info => Level::INFO,
+            log::Level::Warn => Level::WARN,
+            log::Level::Error => Level::ERROR,
         };
         self.log.line(level, &message);
     }

@@ -39,7 +39,7 @@ pub fn plugin() -> Arc<Plugin> {
 }
 
 pub fn limits() -> Limits {
-    Limits { memory_bytes: 64 << 20, deadline: Duration::from_secs(30), rejected: None, trap_calls: 1_000 }
+    Limits { deadline: Duration::from_secs(30), ..Limits::default() }
 }
 
 pub fn column(name: &str, type_text: &str) -> Column {

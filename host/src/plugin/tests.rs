@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch, RecordBatchOptions};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, Int64Type, Schema};
+use tracing::level_filters::LevelFilter;
 
 use super::testing::{behave, column, engine, hostile, limits, plugin, users, users_table};
 use super::*;
@@ -257,6 +258,39 @@ fn what_a_plugin_says_goes_to_the_log_with_its_stage() {
         let whole = format!("{level} millstream::plugin: {line} stage=\"talker\" digest=\"{digest}\"");
         assert!(log.contains(&whole), "{whole} in {log}");
     }
+}
+
+#[test]
+fn only_lines_of_the_levels_that_a_stage_grants_go_to_the_log() {
+    for (granted, told) in [
+        (LevelFilter::DEBUG, vec!["to stdout", "to stderr", "to the log"]),
+        (LevelFilter::WARN, vec!["to stderr", "to the log"]),
+        (LevelFilter::ERROR, vec![]),
+        (LevelFilter::OFF, vec![]),
+    ] {
+        let limits = Limits { log: granted, ..limits() };
+        let log = logged(|| {
+            let (mut instance, contract) =
+                plugin().instantiate("talker", &behave("say"), &given(vec![]), &limits).unwrap();
+            instance.process(&n(&[1]), &contract, &[], Duration::from_secs(10)).unwrap().unwrap();
+        });
+        for line in ["to stdout", "to stderr", "to the log"] {
+            assert_eq!(log.contains(line), told.contains(&line), "{granted}: {line} in {log}");
+        }
+    }
+}
+
+/// A candidate without secrets is tried beside the live instance, which has one.
+#[test]
+fn an_instance_hides_its_own_secrets_whatever_its_neighbour_has() {
+    let config = serde_json::json!({ "behaviour": "say", "key": { "secret": "KEY" } });
+    let config = StageConfig::with_secret(&config, "KEY", "to the log");
+    let log = logged(|| {
+        let (mut live, contract) = plugin().instantiate("neighbours", &config, &given(vec![]), &limits()).unwrap();
+        plugin().instantiate("neighbours", &behave("say"), &given(vec![]), &limits()).unwrap();
+        live.process(&n(&[1]), &contract, &[], Duration::from_secs(10)).unwrap().unwrap();
+    });
+    assert!(!log.contains("to the log") && log.contains("(secret KEY)"), "{log}");
 }
 
 /// The secrets are what the test plugin says, so that it tells them in every way that there is.

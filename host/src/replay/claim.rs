@@ -1,13 +1,46 @@
-//! Which host replays the rejects of a file: the first one that does, for good. What was replayed is noted in that host's
-//! commits alone, so no other one may: it could not know. The claim lies beside the files, where all hosts of a lake see it,
-//! and is made before the first row is read.
+//! Which host replays the rejects of a file, or of a topic: the first one that does, for good. What was replayed is noted in
+//! that host's commits alone, so no other one may: it could not know. The claim is made before the first row is read, where
+//! all hosts see it: of a file beside it, of a topic in the commit topic. Where no commit topic is, no host shares the work.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{ErrorKind as Io, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use crate::commit::Transactions;
 use crate::disk::way_out;
 use crate::error::{Error, ErrorKind, Result};
+
+/// The claims of a host.
+pub(super) struct Claims {
+    host: String,
+    transactions: Option<Arc<Transactions>>,
+    /// By topic another host that has it, if one has.
+    topics: BTreeMap<String, Option<String>>,
+}
+
+impl Claims {
+    pub fn new(host: &str, transactions: Option<&Arc<Transactions>>) -> Self {
+        Self { host: host.to_owned(), transactions: transactions.cloned(), topics: BTreeMap::new() }
+    }
+
+    /// Claims a file at a path; the host that has it, if it is another one.
+    pub fn file(&self, path: &Path, name: &str) -> Result<Option<String>> {
+        let folder = path.parent().unwrap_or(Path::new("."));
+        Ok(Some(claim(folder, name, &self.host)?).filter(|owner| *owner != self.host))
+    }
+
+    /// Claims a topic of rejects; the host that has it, if it is another one.
+    pub fn topic(&mut self, topic: &str) -> Result<Option<String>> {
+        if let Some(known) = self.topics.get(topic) {
+            return Ok(known.clone());
+        }
+        let other = self.transactions.as_ref().map_or(Ok(None), |transactions| transactions.claim(topic))?;
+        self.topics.insert(topic.to_owned(), other.clone());
+        Ok(other)
+    }
+}
 
 /// Where the claim of a file is.
 pub(super) fn path(folder: &Path, file: &str) -> PathBuf {
@@ -24,7 +57,7 @@ pub(super) fn claimed_by(folder: &Path, file: &str) -> Result<Option<String>> {
 }
 
 /// Claims a file for a host; the host that has it, which may be another.
-pub(super) fn claim(folder: &Path, file: &str, host: &str) -> Result<String> {
+fn claim(folder: &Path, file: &str, host: &str) -> Result<String> {
     if let Some(known) = claimed_by(folder, file)? {
         return Ok(known);
     }

@@ -6,7 +6,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::stored::{Block, StoredFile, parse_id};
+use super::topic::topic_id;
 use crate::error::{Error, ErrorKind, Result};
+use crate::output::kafka::TopicReject;
 use crate::record::REJECTS_SOURCE;
 use crate::source::{Positions, Ranges};
 
@@ -75,20 +77,24 @@ impl Filter {
 }
 
 impl Filter {
-    /// Whether a reject of a topic is meant, by its fields and the time at which it was written. Ids are not looked at.
-    pub fn has_object(&self, columns: &Map<String, Value>, written_at_ms: i64) -> bool {
+    /// Whether a reject of a topic, which pipelines may share, is one of this pipeline and meant; its time is that at which
+    /// it was written.
+    pub fn has_topic(&self, pipeline: &str, reject: &TopicReject) -> bool {
+        let TopicReject { columns, written_at_ms, .. } = reject;
         let text = |column: &str| columns.get(column).and_then(Value::as_str);
         let is =
             |wanted: &Option<String>, column: &str| wanted.as_deref().is_none_or(|wanted| text(column) == Some(wanted));
-        is(&self.reason, "reason")
+        text("pipeline") == Some(pipeline)
+            && is(&self.reason, "reason")
             && is(&self.source, "source")
             && self.stage.as_deref().is_none_or(|stage| place_of(columns) == stage)
             && self
                 .digest
                 .as_deref()
                 .is_none_or(|digest| text("digest").is_some_and(|plugin| plugin.starts_with(digest)))
-            && self.since_ms.is_none_or(|since_ms| written_at_ms >= since_ms)
-            && self.until_ms.is_none_or(|until_ms| written_at_ms < until_ms)
+            && self.since_ms.is_none_or(|since_ms| *written_at_ms >= since_ms)
+            && self.until_ms.is_none_or(|until_ms| *written_at_ms < until_ms)
+            && (self.ids.is_empty() || self.ids.contains(&topic_id(reject)))
     }
 }
 
@@ -132,8 +138,17 @@ impl Replayed {
 
     /// Whether a row was replayed, by whichever selection.
     pub fn has(&self, file: &str, row: i64) -> bool {
-        let own = self.0.range(file.to_owned()..).take_while(|(key, _)| key.starts_with(file));
-        own.filter(|(key, _)| file_of(key) == file).any(|(_, ranges)| ranges.covers(row))
+        self.of_file(file).any(|ranges| ranges.covers(row))
+    }
+
+    /// The row behind the last one that was replayed of a file.
+    pub(super) fn end(&self, file: &str) -> Option<i64> {
+        self.of_file(file).filter_map(Ranges::end).max()
+    }
+
+    fn of_file(&self, file: &str) -> impl Iterator<Item = &Ranges> {
+        let from_there = self.0.range(file.to_owned()..).take_while(move |(key, _)| key.starts_with(file));
+        from_there.filter(move |(key, _)| file_of(key) == file).map(|(_, ranges)| ranges)
     }
 
     /// Whether a row of the partition was read.
@@ -172,13 +187,17 @@ mod tests {
 
     #[test]
     fn rejects_of_a_topic_are_chosen_as_those_of_files_are() {
-        let reject = serde_json::json!({ "stage": null, "source": "clicks", "reason": "not_json", "digest": "abcd" });
-        let reject = reject.as_object().unwrap();
-        let of = |stage: &str| Filter { stage: Some(stage.to_owned()), ..Filter::default() }.has_object(reject, 5);
+        let columns = serde_json::json!({ "pipeline": "p", "stage": null, "source": "clicks", "reason": "not_json", "digest": "abcd" });
+        let columns = columns.as_object().unwrap();
+        let at = |written_at_ms| TopicReject { partition: 2, offset: 7, written_at_ms, columns: columns.clone() };
+        let of = |stage: &str| Filter { stage: Some(stage.to_owned()), ..Filter::default() }.has_topic("p", &at(5));
         assert!(of("source.clicks") && !of("clean"));
         let time = Filter { since_ms: Some(5), until_ms: Some(6), ..Filter::default() };
-        assert!(time.has_object(reject, 5) && !time.has_object(reject, 6) && !time.has_object(reject, 4));
-        let of = |digest: &str| Filter { digest: Some(digest.to_owned()), ..Filter::default() }.has_object(reject, 5);
+        assert_eq!([4, 5, 6].map(|ms| time.has_topic("p", &at(ms))), [false, true, false]);
+        let of = |digest: &str| Filter { digest: Some(digest.to_owned()), ..Filter::default() }.has_topic("p", &at(5));
         assert!(of("ab") && !of("b"));
+        let of = |id: &str| Filter { ids: vec![id.to_owned()], ..Filter::default() }.has_topic("p", &at(5));
+        assert!(of("2:7") && !of("7:2"));
+        assert!(!Filter::default().has_topic("another", &at(5)));
     }
 }

@@ -15,6 +15,8 @@
 //!
 //! Those notes are one host's: the first that replays a file claims it (`claim`), and no other host of the lake does then.
 //!
+//! Rejects of a topic are taken into files of the data folder when somebody asks (`topic`), and go the same way.
+//!
 //! A selection names the files that were there when it was asked for: what is rejected again lands in later files, and no
 //! replay feeds itself. To replay what was replayed already takes `again`: the positions of such a selection are its own.
 
@@ -24,9 +26,11 @@ mod queue;
 mod reader;
 mod retention;
 mod stored;
+mod topic;
 
 pub use self::filter::{Filter, Replayed, file_of, place_of};
 pub use self::queue::{Asked, Replays, Request};
 pub use self::reader::ReplayReader;
 pub use self::retention::Retention;
 pub use self::stored::{Block, Blocks, RECORD_COLUMNS, StoredFile, files, id_of, parse_id};
+pub use self::topic::{partition_file, topic_id};

@@ -1,22 +1,26 @@
 //! Replays that were asked for, until all of each is committed: one small file each in the data folder.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use serde::{Deserialize, Serialize};
 
 use super::claim::claimed_by;
 use super::filter::{Filter, Replayed, file_of};
 use super::stored::{Blocks, StoredFile, files};
-use crate::commit::last_commit;
+use super::topic::{Taken, count_in, take};
+use crate::commit::{CommitRecord, Transactions, last_commit};
 use crate::config::{Pipeline, Rejects};
-use crate::disk::{RealDisk, write_whole};
+use crate::disk::{Disk, RealDisk, write_whole};
 use crate::error::{Error, ErrorKind, Result};
 use crate::record::{Partition, REJECTS_SOURCE};
 use crate::source::{FileIdentity, Positions};
+
+/// How files end into which rejects of a topic were taken: `ID.PARTITION.parquet`.
+const TAKEN: &str = "parquet";
 
 /// What somebody wants replayed: `POST /v1/rejects/replay`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,7 +33,7 @@ pub struct Request {
 }
 
 /// What became of a request.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Asked {
     /// The id of the replay; none when there is nothing to replay.
     pub id: Option<String>,
@@ -37,10 +41,12 @@ pub struct Asked {
     pub rows: u64,
     /// How many were replayed already and stay as they are.
     pub skipped: u64,
-    /// How many stay as they are because another host replays their file, and that host.
+    /// How many stay as they are because another host replays their file, or their topic.
     pub elsewhere: u64,
     /// The host that does.
     pub elsewhere_by: Option<String>,
+    /// How many stay as they are because their record was too long for the topic of rejects.
+    pub without_record: u64,
 }
 
 /// A replay that was asked for.
@@ -48,18 +54,21 @@ pub struct Asked {
 pub(super) struct Selection {
     pub id: String,
     pub request: Request,
-    /// The files that it is about, oldest first; those that come later are not.
+    /// The files that it is about, oldest first; those that come later are not. Of a topic its partitions.
     pub files: Vec<String>,
+    /// The topic that they were taken of, into files of the data folder.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub topic: Option<String>,
 }
 
 /// The replays of one data folder.
 #[derive(Debug)]
 pub struct Replays {
     data: PathBuf,
-    /// Their folder, or their topic.
-    rejects: Result<PathBuf, String>,
-    /// Whether their files are deleted when their time is over.
-    go_by_age: bool,
+    pipeline: String,
+    rejects: Rejects,
+    /// Those of the run, if it has any.
+    transactions: Mutex<Weak<Transactions>>,
     /// Counts what was asked for in this process: a reader looks into the folder when it has changed.
     asked: AtomicU64,
     state: Mutex<State>,
@@ -75,35 +84,59 @@ struct State {
 impl Replays {
     /// The replays of a pipeline.
     pub fn of(pipeline: &Pipeline) -> Self {
-        let (rejects, go_by_age) = match &pipeline.rejects {
-            Rejects::File { path, keep } => (Ok(path.clone()), keep.is_some()),
-            Rejects::Kafka(topic) => (Err(topic.topic.value.clone()), false),
-        };
-        let data = pipeline.data.clone();
-        Self { data, rejects, go_by_age, asked: AtomicU64::new(0), state: Mutex::default() }
+        Self {
+            data: pipeline.data.clone(),
+            pipeline: pipeline.name.clone(),
+            rejects: pipeline.rejects.clone(),
+            transactions: Mutex::default(),
+            asked: AtomicU64::new(0),
+            state: Mutex::default(),
+        }
     }
 
-    /// Where the rejects are.
+    /// Says who knows the claims of topics, for as long as a run has it.
+    pub(super) fn asks(&self, transactions: Option<&Arc<Transactions>>) {
+        *unpoisoned(&self.transactions) = transactions.map(Arc::downgrade).unwrap_or_default();
+    }
+
+    /// Where a file of a replay is.
     ///
     /// # Errors
-    /// `Config` when they go to a topic.
-    pub fn rejects(&self) -> Result<&Path> {
-        self.rejects.as_deref().map_err(|topic| in_topic(topic))
+    /// `Config` when it is one of files, and rejects go to a topic by now.
+    pub(super) fn path_of(&self, selection: &Selection, file: &str) -> Result<PathBuf> {
+        match (&selection.topic, &self.rejects) {
+            (Some(_), _) => Ok(self.taken_path(&selection.id, file)),
+            (None, Rejects::File { path, .. }) => Ok(path.join(file)),
+            (None, Rejects::Kafka(_)) => {
+                let what =
+                    format!("replay {} waits for files of rejects, and `[rejects]` is a topic by now", selection.id);
+                let id = self.path(&selection.id);
+                Err(Error::new(ErrorKind::Config, what).help(format!(
+                    "let `[rejects]` be the folder again until the replay is done, or remove {}",
+                    id.display()
+                )))
+            }
+        }
+    }
+
+    /// Where rejects of a partition of a topic are taken to.
+    fn taken_path(&self, id: &str, file: &str) -> PathBuf {
+        let partition = file.rsplit_once('/').map_or(file, |(_, partition)| partition);
+        self.folder().join(format!("{id}.{partition}.{TAKEN}"))
     }
 
     /// What the last commit of the data folder notes as replayed.
     pub fn replayed(&self) -> Result<Replayed> {
-        Ok(last_commit(&self.data)?.map(|last| Replayed::of(&last.positions)).unwrap_or_default())
+        Ok(replayed(last_commit(&self.data)?.as_ref()))
     }
 
     /// The partitions of files that are gone by their age: of them nothing can be replayed any more, so nobody has to know what
     /// was. None where the files are kept for good, or their folder is not there, as when its disk is away.
     pub fn gone(&self, positions: &Positions) -> Vec<Partition> {
-        let Some(folder) =
-            self.rejects.as_ref().ok().filter(|folder| self.go_by_age && folder.join("_manifest").is_dir())
-        else {
+        let Rejects::File { path: folder, keep: Some(_) } = &self.rejects else { return Vec::new() };
+        if !folder.join("_manifest").is_dir() {
             return Vec::new();
-        };
+        }
         let own = positions.keys().filter(|partition| *partition.source == *REJECTS_SOURCE);
         own.filter(|partition| !folder.join(file_of(&partition.key)).exists()).cloned().collect()
     }
@@ -112,41 +145,75 @@ impl Replays {
     pub fn ask(&self, request: &Request, now_ms: i64) -> Result<Asked> {
         request.filter.check()?;
         let last = last_commit(&self.data)?;
-        let replayed = last.as_ref().map(|last| Replayed::of(&last.positions)).unwrap_or_default();
-        let mut asked = Asked { id: None, rows: 0, skipped: 0, elsewhere: 0, elsewhere_by: None };
-        let mut about = Vec::new();
-        for file in files(self.rejects()?)?.iter().filter(|file| request.filter.has_file(file)) {
-            let (rows, skipped) = count(file, request, &replayed)?;
-            let other = claimed_by(self.rejects()?, &file.name)?
-                .filter(|host| last.as_ref().is_none_or(|last| last.host != *host));
-            if let Some(other) = other {
-                asked.elsewhere += rows + skipped;
-                asked.elsewhere_by = Some(other);
-                continue;
+        let id = fresh_id(now_ms)?;
+        let asking = self.lock_file()?;
+        asking.lock().map_err(|error| unwritable(&self.folder(), error))?;
+        let (mut asked, selection) = match &self.rejects {
+            Rejects::File { path, .. } => {
+                let (asked, files) = about(path, request, last.as_ref())?;
+                (asked, Selection { id, request: request.clone(), files, topic: None })
             }
-            asked.rows += rows;
-            asked.skipped += skipped;
-            if rows > 0 {
-                about.push(file.name.to_string());
+            Rejects::Kafka(settings) => {
+                let topic = &settings.topic.value;
+                let transactions = unpoisoned(&self.transactions).upgrade();
+                let other = transactions.map_or(Ok(None), |transactions| transactions.claimed_elsewhere(topic))?;
+                if let Some(other) = other {
+                    let elsewhere = count_in(settings, &self.pipeline, request)?;
+                    return Ok(Asked { elsewhere, elsewhere_by: Some(other), ..Asked::default() });
+                }
+                let path = |file: &str| self.taken_path(&id, file);
+                let taken = take(settings, &self.pipeline, request, &replayed(last.as_ref()), path);
+                let Taken { files, rows, skipped, without_record } = taken.inspect_err(|_| {
+                    // What cannot be removed now is at the next start.
+                    drop(self.remove_taken(|name| is_of(name, &id)));
+                })?;
+                // They are chosen by now, so there is nothing left to choose.
+                let request = Request { filter: Filter::default(), again: request.again };
+                let selection = Selection { id, request, files, topic: Some(topic.clone()) };
+                (Asked { rows, skipped, without_record, ..Asked::default() }, selection)
             }
-        }
-        if !about.is_empty() {
-            let id = fresh_id(now_ms)?;
-            let selection = Selection { id: id.clone(), request: request.clone(), files: about };
+        };
+        if !selection.files.is_empty() {
             self.keep(&selection)?;
             self.asked.fetch_add(1, Ordering::Release);
-            asked.id = Some(id);
+            asked.id = Some(selection.id);
         }
         Ok(asked)
+    }
+
+    /// Its lock is held by who asks, in whatever process.
+    fn lock_file(&self) -> Result<File> {
+        let path = self.data.join("replays.lock");
+        RealDisk.append(&path).and_then(|_| File::open(&path)).map_err(|error| unwritable(&path, error))
+    }
+
+    /// Removes what was taken of a topic for replays that nobody waits for: who asked for them died over it. At a start.
+    pub fn remove_leftovers(&self) -> Result<()> {
+        let asking = self.lock_file()?;
+        if asking.try_lock().is_err() {
+            // Somebody asks just now, and is not done: the next start does it.
+            return Ok(());
+        }
+        let waiting = self.waiting()?;
+        self.remove_taken(|name| !waiting.iter().any(|selection| is_of(name, &selection.id)))
+    }
+
+    fn remove_taken(&self, is_left: impl Fn(&str) -> bool) -> Result<()> {
+        let mut taken = self.entries()?.into_iter().filter(|path| is_taken(path) && is_left(&name(path)));
+        taken.try_for_each(|path| remove(&path))
+    }
+
+    /// Removes a replay, and what was taken for it.
+    pub(super) fn give_up(&self, id: &str) -> Result<()> {
+        remove(&self.path(id))?;
+        self.remove_taken(|name| is_of(name, id))
     }
 
     fn keep(&self, selection: &Selection) -> Result<()> {
         let path = self.path(&selection.id);
         let text = serde_json::to_vec(selection)
             .map_err(|error| Error::new(ErrorKind::Internal, "a replay has no JSON form").caused_by(error))?;
-        write_whole(&RealDisk, &path, &text).map_err(|error| {
-            Error::new(ErrorKind::Storage, format!("{} cannot be written", path.display())).caused_by(error)
-        })
+        write_whole(&RealDisk, &path, &text).map_err(|error| unwritable(&path, error))
     }
 
     fn folder(&self) -> PathBuf {
@@ -164,19 +231,14 @@ impl Replays {
 
     /// What waits, oldest first.
     pub(super) fn waiting(&self) -> Result<Vec<Selection>> {
-        let folder = self.folder();
-        let failed = |path: &Path, error: std::io::Error| {
-            Error::new(ErrorKind::Storage, format!("{} cannot be read", path.display())).caused_by(error)
-        };
-        let entries = match fs::read_dir(&folder) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-            entries => entries.map_err(|error| failed(&folder, error))?,
-        };
         let mut waiting: Vec<Selection> = Vec::new();
-        for entry in entries {
-            let path = entry.map_err(|error| failed(&folder, error))?.path();
+        for path in self.entries()? {
             if path.extension().is_some_and(|end| end == "json") {
-                let text = fs::read(&path).map_err(|error| failed(&path, error))?;
+                let text = match fs::read(&path) {
+                    // It is done just now.
+                    Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+                    text => text.map_err(|error| unreadable(&path, error))?,
+                };
                 waiting.push(serde_json::from_slice(&text).map_err(|error| {
                     Error::new(ErrorKind::Storage, format!("{} is no replay", path.display()))
                         .caused_by(error)
@@ -186,6 +248,16 @@ impl Replays {
         }
         waiting.sort_by(|one, other| one.id.cmp(&other.id));
         Ok(waiting)
+    }
+
+    /// What is in the folder.
+    fn entries(&self) -> Result<Vec<PathBuf>> {
+        let folder = self.folder();
+        let entries = match fs::read_dir(&folder) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+            entries => entries.map_err(|error| unreadable(&folder, error))?,
+        };
+        entries.map(|entry| Ok(entry.map_err(|error| unreadable(&folder, error))?.path())).collect()
     }
 
     /// The files that replays wait for.
@@ -213,16 +285,10 @@ impl Replays {
 
     /// All that was read is committed, and no worker reads: what had been read to its end by then is done.
     pub fn committed(&self) -> Result<()> {
-        let mut state = self.state();
-        for id in std::mem::take(&mut state.read) {
-            let path = self.path(&id);
-            match fs::remove_file(&path) {
-                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                    let message = format!("{} cannot be removed", path.display());
-                    return Err(Error::new(ErrorKind::Storage, message).caused_by(error));
-                }
-                _ => tracing::info!(replay = id, "replay: done"),
-            }
+        let done = std::mem::take(&mut self.state().read);
+        for id in &done {
+            self.give_up(id)?;
+            tracing::info!(replay = id, "replay: done");
         }
         Ok(())
     }
@@ -232,9 +298,35 @@ impl Replays {
         *self.state() = State::default();
     }
 
-    fn state(&self) -> std::sync::MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn state(&self) -> MutexGuard<'_, State> {
+        unpoisoned(&self.state)
     }
+}
+
+/// The files of a folder with rows that are asked for, and how many those are.
+fn about(folder: &Path, request: &Request, last: Option<&CommitRecord>) -> Result<(Asked, Vec<String>)> {
+    let replayed = replayed(last);
+    let (mut asked, mut about) = (Asked::default(), Vec::new());
+    for file in files(folder)?.iter().filter(|file| request.filter.has_file(file)) {
+        let (rows, skipped) = count(file, request, &replayed)?;
+        let other = claimed_by(folder, &file.name)?.filter(|host| last.is_none_or(|last| last.host != *host));
+        if let Some(other) = other {
+            asked.elsewhere += rows + skipped;
+            asked.elsewhere_by = Some(other);
+            continue;
+        }
+        asked.rows += rows;
+        asked.skipped += skipped;
+        if rows > 0 {
+            about.push(file.name.to_string());
+        }
+    }
+    Ok((asked, about))
+}
+
+/// What a commit notes as replayed.
+fn replayed(last: Option<&CommitRecord>) -> Replayed {
+    last.map(|last| Replayed::of(&last.positions)).unwrap_or_default()
 }
 
 /// Rows of a file that are meant: those that go in, and those that were replayed already.
@@ -261,7 +353,40 @@ fn fresh_id(now_ms: i64) -> Result<String> {
     Ok(format!("{now_ms:013}-{:08x}", u32::from_le_bytes(bytes)))
 }
 
-fn in_topic(topic: &str) -> Error {
-    Error::new(ErrorKind::Config, format!("the rejects of this pipeline go to the topic \"{topic}\", and are not replayed from there"))
-        .help("`rejects list` and `show` read it; `[rejects] file = { path = \"lake/rejects\" }` keeps rejects where they can be replayed")
+/// Whether a file has rejects that were taken of a topic.
+fn is_taken(path: &Path) -> bool {
+    path.extension().is_some_and(|end| end == TAKEN)
+}
+
+fn name(path: &Path) -> String {
+    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+/// Whether a file of the folder is of a replay.
+fn is_of(name: &str, id: &str) -> bool {
+    name.strip_prefix(id).is_some_and(|rest| rest.starts_with('.'))
+}
+
+/// A lock whose holder panicked holds nothing that could be half done here.
+fn unpoisoned<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Removes a file; fine when it is gone.
+fn remove(path: &Path) -> Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            let message = format!("{} cannot be removed", path.display());
+            Err(Error::new(ErrorKind::Storage, message).caused_by(error))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn unwritable(path: &Path, error: std::io::Error) -> Error {
+    Error::new(ErrorKind::Storage, format!("{} cannot be written", path.display())).caused_by(error)
+}
+
+fn unreadable(path: &Path, error: std::io::Error) -> Error {
+    Error::new(ErrorKind::Storage, format!("{} cannot be read", path.display())).caused_by(error)
 }

@@ -1,17 +1,20 @@
 //! The reader of replays: dealt to one worker, like any other.
 
 use std::collections::{BTreeSet, VecDeque};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use arrow::array::{BinaryArray, StringArray};
 use serde_json::Value;
 
-use super::claim::claim;
+use super::claim::Claims;
 use super::filter::{Replayed as Noted, partition_key};
 use super::queue::{Replays, Selection};
 use super::stored::{Block, Blocks};
+use crate::commit::Transactions;
 use crate::config::BatchSettings;
+use crate::digest::from_hex;
 use crate::error::{Error, ErrorKind, Result};
 use crate::output::CSV_HEADER;
 use crate::record::{Entry, Headers, Partition, Payload, REJECTS_SOURCE, Records, Replayed};
@@ -21,7 +24,7 @@ use crate::source::{Positions, Read, Reader};
 /// Reads what replays are about, one after the other. Between two it costs a look at a counter.
 pub struct ReplayReader {
     replays: Arc<Replays>,
-    host: String,
+    claims: Claims,
     committed: Positions,
     noted: Noted,
     follow: bool,
@@ -47,14 +50,21 @@ struct Open {
 
 impl ReplayReader {
     /// A reader of a host from its last commit on. `follow`: more may be asked for; else it ends when nothing waits.
-    pub fn new(replays: Arc<Replays>, host: &str, committed: &Positions, follow: bool) -> Self {
+    pub fn new(
+        replays: Arc<Replays>,
+        host: &str,
+        transactions: Option<&Arc<Transactions>>,
+        committed: &Positions,
+        follow: bool,
+    ) -> Self {
         replays.taken_back();
+        replays.asks(transactions);
         let own = committed.iter().filter(|(partition, _)| *partition.source == *REJECTS_SOURCE);
         Self {
             noted: Noted::of(committed),
             committed: own.map(|(partition, position)| (partition.clone(), position.clone())).collect(),
+            claims: Claims::new(host, transactions),
             replays,
-            host: host.to_owned(),
             follow,
             looked: None,
             known: BTreeSet::new(),
@@ -100,24 +110,34 @@ impl ReplayReader {
             return Ok(Some(()));
         }
         let Some(name) = current.files.pop_front() else { return Ok(None) };
-        let owner = claim(self.replays.rejects()?, &name, &self.host)?;
-        if owner != self.host {
-            tracing::warn!(
-                file = name,
-                host = owner,
-                "replay: another host was faster; it replays this file's rejects"
-            );
+        let path = self.replays.path_of(&current.selection, &name)?;
+        let owner = match &current.selection.topic {
+            Some(topic) => self.claims.topic(topic)?,
+            None => self.claims.file(&path, &name)?,
+        };
+        if let Some(owner) = owner {
+            let what = format!("the rejects of {name} are host {owner}'s to replay, which notes it");
+            if !self.follow && current.selection.topic.is_some() {
+                self.replays.give_up(&current.selection.id)?;
+                return Err(
+                    Error::new(ErrorKind::Config, what).help("ask that host, with its data folder (`--set data=..`)")
+                );
+            }
+            tracing::warn!("replay: {what}: ask that host");
             return Ok(Some(()));
         }
         let again = current.selection.request.again.then_some(current.selection.id.as_str());
-        current.open = open(&self.replays, &self.committed, &name, &partition_key(&name, again))?;
+        let key = partition_key(&name, again);
+        // What was taken of a topic is the host's own.
+        let identity = current.selection.topic.is_none().then_some((&*self.replays, &self.committed));
+        current.open = open(&name, &path, &key, identity)?;
         Ok(Some(()))
     }
 }
 
-fn open(replays: &Replays, committed: &Positions, name: &str, key: &str) -> Result<Option<Open>> {
-    let path = replays.rejects()?.join(name);
-    let mut file = match std::fs::File::open(&path) {
+/// Opens a file of rejects; none when it is gone. With `identity` it has to be the one that was read before, which is noted.
+fn open(name: &str, path: &Path, key: &str, identity: Option<(&Replays, &Positions)>) -> Result<Option<Open>> {
+    let mut file = match std::fs::File::open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             tracing::warn!(path = %path.display(), "replay: this file of rejects is gone; its rows are not replayed");
@@ -129,12 +149,14 @@ fn open(replays: &Replays, committed: &Positions, name: &str, key: &str) -> Resu
         }
     };
     let partition = Partition { source: REJECTS_SOURCE.into(), key: key.into() };
-    let identity = match committed.get(&partition).and_then(|position| position.file.as_ref()) {
-        Some(known) => check_identity(&path, &mut file, known)?,
-        None => look_at(&path, &mut file)?,
-    };
-    replays.opened(key, identity);
-    Ok(Some(Open { key: partition.key, blocks: Blocks::open(name, &path, true)? }))
+    if let Some((replays, committed)) = identity {
+        let identity = match committed.get(&partition).and_then(|position| position.file.as_ref()) {
+            Some(known) => check_identity(path, &mut file, known)?,
+            None => look_at(path, &mut file)?,
+        };
+        replays.opened(key, identity);
+    }
+    Ok(Some(Open { key: partition.key, blocks: Blocks::open(name, path, true)? }))
 }
 
 impl Reader for ReplayReader {
@@ -254,11 +276,6 @@ fn headers(text: &str) -> Headers {
         Some((name, value))
     };
     entries.iter().filter_map(header).collect()
-}
-
-fn from_hex(digits: &str) -> Option<Vec<u8>> {
-    let pairs = digits.as_bytes().chunks(2);
-    pairs.map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()).collect()
 }
 
 #[cfg(test)]

@@ -22,6 +22,9 @@ pub const RECORD_COLUMNS: [&str; 4] = ["record_key", "record_value", "headers", 
 /// Columns without which a file is none of rejects.
 const NEEDED: [&str; 5] = ["reason", "detail", "source", "partition", "offset"];
 
+/// The column that says which row of its file a row is, where it stands in another one: of a partition of a topic its offset.
+pub(super) const NUMBER: &str = "@number";
+
 /// Rows of a block.
 const BLOCK_ROWS: usize = 1_024;
 
@@ -144,7 +147,8 @@ pub struct Block {
 impl Block {
     /// The number of a row in its file.
     pub fn number(&self, row: usize) -> i64 {
-        self.first_row + row as i64
+        let numbers = self.rows.column_by_name(NUMBER).and_then(|column| column.as_primitive_opt::<Int64Type>());
+        numbers.map_or(self.first_row + row as i64, |numbers| numbers.value(row))
     }
 
     /// A text; none when it is null, or the column is not there.

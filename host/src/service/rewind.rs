@@ -5,18 +5,21 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
+use serde_json::Value;
+
 use super::assembly::{Assembly, lakes};
 use super::run::{Failure, assemble, settings_of};
 use crate::commit::{
     CommitRecord, Copied, DataFolder, Epochs, GroupOffsets, LakeFile, Point, Recovered, RemovedFile, Rewind, Step,
     Transactions, positions_of, settle_all,
 };
-use crate::config::{Pipeline, SourceKind};
+use crate::config::{Pipeline, Rejects, SourceKind};
 use crate::error::{Error, ErrorKind, Result};
+use crate::output::kafka::read_rejects;
 use crate::output::{Explained, RecordRange, Token};
 use crate::pipeline::Counts;
 use crate::record::{Partition, REJECTS_SOURCE};
-use crate::replay::file_of;
+use crate::replay::{file_of, partition_file};
 use crate::source::kafka::{JoinOptions, KafkaSource, Members, Reads, Wanted};
 use crate::source::{Position, Positions};
 
@@ -88,9 +91,16 @@ fn go_back(
     let rewind = Rewind::of(wanted, files);
     can_be_read_again(&rewind.point, &known, &topics.all)?;
     replayed_here(&rewind, epochs)?;
+    let read_again = rejects_read_again(&assembly.pipeline, &rewind.point, transactions)?;
     let epoch = epochs.next_epoch();
     if !settings.yes {
         return Ok(Rewound { rewind, epoch, done: false });
+    }
+    if let (Some(transactions), Rejects::Kafka(topic), false) =
+        (transactions, &assembly.pipeline.rejects, read_again.is_empty())
+    {
+        // Nobody else runs, so nobody else claims it in between.
+        transactions.claim(&topic.topic.value)?;
     }
     epochs.rewind(&rewind.point, &known);
     if let Some(transactions) = transactions {
@@ -105,8 +115,44 @@ fn go_back(
         let token = Token { removed: files.clone(), ..Token::default() };
         (output.clone(), token)
     });
-    epochs.commit(&stamp, &Positions::new(), removed.collect(), Counts::default())?;
+    epochs.commit(&stamp, &read_again, removed.collect(), Counts::default())?;
     Ok(Rewound { rewind, epoch, done: true })
+}
+
+/// The rejects in a topic whose records are read again. They stay there, and count as replayed from now on: their records come
+/// by themselves.
+fn rejects_read_again(
+    pipeline: &Pipeline,
+    point: &Point,
+    transactions: Option<&Arc<Transactions>>,
+) -> Result<Positions> {
+    let mut read_again = Positions::new();
+    let Rejects::Kafka(settings) = &pipeline.rejects else { return Ok(read_again) };
+    let topic = &settings.topic.value;
+    read_rejects(settings, |reject| {
+        let text = |name: &str| reject.columns.get(name).and_then(Value::as_str).unwrap_or_default();
+        let of = Partition { source: text("source").into(), key: text("partition").into() };
+        let offset = reject.columns.get("offset").and_then(Value::as_i64);
+        let first = point.get(&of).filter(|_| text("pipeline") == pipeline.name);
+        if first.zip(offset).is_some_and(|(first, offset)| offset >= *first) {
+            let partition =
+                Partition { source: REJECTS_SOURCE.into(), key: partition_file(topic, reject.partition).into() };
+            read_again.entry(partition).or_default().ranges.add(reject.offset, reject.offset + 1);
+        }
+        Ok(())
+    })?;
+    let elsewhere = transactions.filter(|_| !read_again.is_empty()).map(|all| all.claimed_elsewhere(topic));
+    match elsewhere.transpose()?.flatten() {
+        Some(host) => {
+            let what = format!(
+                "the rejects of topic {topic:?} are host {host}'s to replay, and some are of records that would be read again"
+            );
+            Err(Error::new(ErrorKind::Config, what).help(
+                "rewind with the data folder of that host (`--set data=..`), which notes it; nothing was changed",
+            ))
+        }
+        None => Ok(read_again),
+    }
 }
 
 /// What reached a topic cannot be taken back.

@@ -232,8 +232,9 @@ impl OneLife<'_> {
         epochs.forget(&gone);
         let sources = self.open_sources(&mut epochs, transactions)?;
         let read = epochs.last().map(|last| last.positions.clone()).unwrap_or_default();
-        let replays =
-            ReplayReader::new(Arc::clone(&assembly.replays), &assembly.host.id, &read, settings.mode == Mode::Follow);
+        assembly.replays.remove_leftovers()?;
+        let follow = settings.mode == Mode::Follow;
+        let replays = ReplayReader::new(Arc::clone(&assembly.replays), &assembly.host.id, transactions, &read, follow);
         tally.add_gaps(sources.gaps());
         note_start(assembly, &logic, &stamp, epochs.next_epoch());
         if transactions.is_some() {

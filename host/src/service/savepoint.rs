@@ -14,7 +14,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::output::Token;
 
 /// What is copied of a data folder. Tables and compiled plugins are made again; the lake is where it was.
-const COPIED: [&str; 4] = ["host.json", "commit.log", "history.jsonl", "plugins"];
+const COPIED: [&str; 5] = ["host.json", "commit.log", "history.jsonl", "plugins", "replays"];
 
 /// Where a host stands.
 #[derive(Debug, Serialize)]

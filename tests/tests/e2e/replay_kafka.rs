@@ -1,11 +1,13 @@
-//! Promise: rejects of a topic are replayed as those of a file are, also where epochs become true in Kafka: once in the lake
-//! and once in the topic, whatever dies, and what the group has read stays as it is.
+//! Promise: rejects of records of a topic are replayed as those of a file are, also where epochs become true in Kafka, and
+//! where the rejects themselves are in a topic: once in the lake and once in the topic, whatever dies, and what the group has
+//! read stays as it is.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::{fs, ops::Range};
 
-use millstream_tests::host::{Host, caught_up, put, succeed, text};
+use millstream::commit::last_commit;
+use millstream_tests::host::{Host, caught_up, fail, millstream, put, succeed, text};
 use millstream_tests::kafka::Kafka;
 use millstream_tests::tag::{self, version};
 use tempfile::TempDir;
@@ -15,6 +17,13 @@ use crate::replay::{counted, listed, rejects};
 use crate::topics::{each_once, topic_ids};
 
 const PARTITIONS: i32 = 2;
+
+/// Where rejects are.
+#[derive(Clone, Copy, PartialEq)]
+enum Rejects {
+    Files,
+    Topic,
+}
 
 /// The pipeline `tag` from a topic into a lake and a topic.
 struct Job {
@@ -26,20 +35,27 @@ struct Job {
 
 impl Job {
     /// After a run in which the plugin refused 0 to 5.
-    fn all_refused(name: &str) -> Self {
+    fn all_refused(name: &str, rejects: Rejects) -> Self {
         let (kafka, folder) = (Kafka::shared(), tempfile::tempdir().unwrap());
         let brokers = kafka.brokers();
         kafka.create_topic(name, PARTITIONS);
         kafka.create_topic(&format!("{name}-out"), 1);
+        kafka.create_topic(&format!("{name}-rejects"), 2);
         let source =
             format!(r#"kafka = {{ brokers = "{brokers}", topic = "{name}", group = "{name}", start = "earliest" }}"#);
         let pipeline = tag::pipeline(folder.path(), &source);
         let output = format!(
             "\n[output.topic]\ncolumns = [\"id\"]\nkafka = {{ brokers = \"{brokers}\", topic = \"{name}-out\", key = \"id\" }}\n"
         );
+        let rejects = match rejects {
+            Rejects::Files => String::new(),
+            Rejects::Topic => {
+                format!("[rejects]\nkafka = {{ brokers = \"{brokers}\", topic = \"{name}-rejects\" }}\n")
+            }
+        };
         let text =
             fs::read_to_string(&pipeline).unwrap().replace("name = \"tag\"\ndata", &format!("name = \"{name}\"\ndata"));
-        fs::write(&pipeline, text + &output).unwrap();
+        fs::write(&pipeline, text + &output + &rejects).unwrap();
         let job = Self { kafka, name: name.to_owned(), folder, pipeline };
         job.put(9_000);
         job.produce(0..6);
@@ -80,7 +96,51 @@ impl Job {
 
 #[test]
 fn rejects_of_a_topic_are_replayed_once_by_a_running_host_and_by_none() {
-    let job = Job::all_refused("replayed");
+    replayed_once(&Job::all_refused("replayed", Rejects::Files));
+}
+
+#[test]
+fn rejects_in_a_topic_are_replayed_once_by_one_host() {
+    let job = Job::all_refused("replayed-topic", Rejects::Topic);
+    replayed_once(&job);
+    // Another host knows nothing of that, whether it runs or not.
+    let lake = job.lake();
+    let said = fail(rejects("replay", &job.pipeline).args(["--set", "data=other"]));
+    assert!(said.contains("to replay, which notes it"), "{said}");
+    let host = Host::follow(&job.pipeline, &["data=other"]);
+    let said = text(&succeed(rejects("replay", &job.pipeline).args(["--set", "data=other"])).stdout);
+    assert!(said.contains("no reject goes in again") && said.contains("6 are host"), "{said}");
+    host.finish();
+    assert_eq!(job.lake(), lake);
+    let left: Vec<_> = fs::read_dir(job.folder.path().join("other/replays")).unwrap().collect();
+    assert!(left.is_empty(), "{left:?}");
+}
+
+/// What a rewind cannot take out of a topic comes again with its record, and is not replayed beside it.
+#[test]
+fn rejects_in_a_topic_whose_records_are_read_again_are_not_replayed() {
+    let job = Job::all_refused("replayed-rewound", Rejects::Topic);
+    job.put(1);
+    let mut rewind = millstream();
+    rewind.arg("rewind").arg(&job.pipeline).args([
+        "--replace",
+        "--topics-again",
+        "--to-offset",
+        "rows/0=0",
+        "--to-offset",
+        "rows/1=1",
+    ]);
+    succeed(&mut rewind);
+    assert_eq!(counted(&job.pipeline), [("bad_version".to_owned(), 6, 0)], "without --yes nothing changes");
+    succeed(rewind.arg("--yes"));
+    assert_eq!(counted(&job.pipeline), [("bad_version".to_owned(), 6, 5)], "all but the one that is not read again");
+    let said = job.replay(&[]);
+    assert!(said.contains("1 rejects go in again") && said.contains("5 were replayed already"), "{said}");
+    succeed(&mut caught_up(&job.pipeline));
+    job.check(0..6);
+}
+
+fn replayed_once(job: &Job) {
     job.put(1);
     let first = listed(&job.pipeline).last().unwrap()["id"].as_str().unwrap().to_owned();
     let said = job.replay(&[&first]);
@@ -109,11 +169,20 @@ fn rejects_of_a_topic_are_replayed_once_by_a_running_host_and_by_none() {
 
 #[test]
 fn a_kill_at_each_step_of_a_replay_that_becomes_true_in_kafka_loses_and_doubles_nothing() {
+    killed_at_each_step(Rejects::Files, "replayed");
+}
+
+#[test]
+fn a_kill_at_each_step_of_a_replay_from_a_topic_loses_and_doubles_nothing() {
+    killed_at_each_step(Rejects::Topic, "replayed-topic");
+}
+
+fn killed_at_each_step(place: Rejects, name: &str) {
     for (step, _) in steps("") {
-        let job = Job::all_refused(&format!("replayed-{step}"));
+        let job = Job::all_refused(&format!("{name}-{step}"), place);
         job.put(1);
         // Its first commit says that it reads no partition; the one behind it has the outcome.
-        let last = last_epoch(&job);
+        let last = last_commit(&job.folder.path().join("state")).unwrap().unwrap().epoch;
         let mut killed = rejects("replay", &job.pipeline);
         let output = killed.env("MILLSTREAM_KILL_AT", format!("{step}:{}", last + 2)).output().unwrap();
         assert_eq!(output.status.code(), None, "{step}: it was killed\n{}", text(&output.stderr));
@@ -121,15 +190,6 @@ fn a_kill_at_each_step_of_a_replay_that_becomes_true_in_kafka_loses_and_doubles_
         succeed(&mut caught_up(&job.pipeline));
         job.check(0..6);
         assert_eq!(counted(&job.pipeline), [("bad_version".to_owned(), 6, 6)], "{step}");
+        assert_eq!(fs::read_dir(job.folder.path().join("state/replays")).unwrap().count(), 0, "{step}");
     }
-}
-
-/// The last epoch that has rejects, which is the last one of the run.
-fn last_epoch(job: &Job) -> u64 {
-    let manifests = fs::read_dir(job.folder.path().join("state/rejects/_manifest")).unwrap();
-    let epoch = |path: PathBuf| {
-        let manifest: serde_json::Value = serde_json::from_slice(&fs::read(path).unwrap()).unwrap();
-        manifest["epoch"].as_u64().unwrap()
-    };
-    manifests.map(|entry| epoch(entry.unwrap().path())).max().unwrap()
 }

@@ -247,6 +247,4 @@ fn rejects_of_a_topic_are_listed_counted_and_shown() {
     assert!(listed[0].get("record_value").is_none());
     let said = fail(&mut rejects(&["show", "0:999999999"]));
     assert!(said.contains("there is no reject 0:999999999"), "{said}");
-    let said = fail(&mut rejects(&["replay"]));
-    assert!(said.contains("are not replayed from there"), "{said}");
 }

@@ -21,7 +21,8 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::output::kafka::{TopicReject, read_rejects};
 use crate::output::reject_object;
 use crate::replay::{
-    Block, Blocks, Filter, RECORD_COLUMNS, Replayed, Replays, Request, StoredFile, files, id_of, parse_id, place_of,
+    Block, Blocks, Filter, RECORD_COLUMNS, Replayed, Replays, Request, StoredFile, files, id_of, parse_id,
+    partition_file, place_of, topic_id,
 };
 use crate::service::control::Client;
 use crate::service::{self, Mode, RunSettings};
@@ -117,7 +118,7 @@ struct Found {
     id: String,
     /// When it was committed, or written to its topic.
     at_ms: i64,
-    /// Whether it was replayed; rejects of a topic are not.
+    /// Whether it was replayed.
     replayed: bool,
     /// Its columns.
     columns: Map<String, Value>,
@@ -153,11 +154,12 @@ fn for_each(pipeline: &Pipeline, filter: &Filter, mut each: impl FnMut(Found) ->
             Ok(())
         }
         Rejects::Kafka(topic) => {
+            let replayed = Replays::of(pipeline).replayed()?;
             let mut all = Vec::new();
             read_rejects(topic, |mut reject| {
-                if filter.has_object(&reject.columns, reject.written_at_ms) {
+                if filter.has_topic(&pipeline.name, &reject) {
                     reject.columns.retain(|name, _| !is_of_record(name));
-                    all.push(of_topic(reject));
+                    all.push(of_topic(topic, reject, &replayed));
                 }
                 Ok(())
             })?;
@@ -177,9 +179,10 @@ fn found(file: &StoredFile, block: &Block, row: usize, replayed: &Replayed) -> F
     }
 }
 
-fn of_topic(reject: TopicReject) -> Found {
-    let id = format!("{}:{}", reject.partition, reject.offset);
-    Found { id, at_ms: reject.written_at_ms, replayed: false, columns: reject.columns }
+fn of_topic(topic: &KafkaOutput, reject: TopicReject, replayed: &Replayed) -> Found {
+    let file = partition_file(&topic.topic.value, reject.partition);
+    let replayed = replayed.has(&file, reject.offset);
+    Found { id: topic_id(&reject), at_ms: reject.written_at_ms, replayed, columns: reject.columns }
 }
 
 /// Whether a field is one of the record itself.
@@ -247,7 +250,7 @@ impl Show {
         let pipeline = pipeline(&self.pipeline)?;
         let found = match &pipeline.rejects {
             Rejects::File { path, .. } => self.in_files(&pipeline, path)?,
-            Rejects::Kafka(topic) => self.in_topic(topic)?,
+            Rejects::Kafka(topic) => self.in_topic(&pipeline, topic)?,
         };
         let object = found.ok_or_else(|| {
             Error::new(ErrorKind::Config, format!("there is no reject {}", self.id))
@@ -274,12 +277,12 @@ impl Show {
         Ok(None)
     }
 
-    fn in_topic(&self, topic: &KafkaOutput) -> Result<Option<Found>> {
+    fn in_topic(&self, pipeline: &Pipeline, topic: &KafkaOutput) -> Result<Option<Found>> {
+        let replayed = Replays::of(pipeline).replayed()?;
         let mut wanted = None;
         read_rejects(topic, |reject| {
-            let found = of_topic(reject);
-            if found.id == self.id {
-                wanted = Some(found);
+            if topic_id(&reject) == self.id {
+                wanted = Some(of_topic(topic, reject, &replayed));
             }
             Ok(())
         })?;

@@ -85,7 +85,7 @@ pub(super) fn counts(out: &mut dyn Write, counts: &[Counted]) -> Result<()> {
 
 /// What becomes of a request.
 pub(super) fn asked(out: &mut dyn Write, asked: &Asked, by_host: bool) -> Result<()> {
-    let Asked { id, rows, skipped, elsewhere, elsewhere_by } = asked;
+    let Asked { id, rows, skipped, elsewhere, elsewhere_by, without_record } = asked;
     match (id, by_host) {
         (None, _) => writeln!(out, "no reject goes in again")?,
         (Some(id), true) => writeln!(out, "replay {id}: {rows} rejects go in again; the running host takes them")?,
@@ -93,6 +93,12 @@ pub(super) fn asked(out: &mut dyn Write, asked: &Asked, by_host: bool) -> Result
     }
     if *skipped > 0 {
         writeln!(out, "{skipped} were replayed already and are left alone; --again replays them too")?;
+    }
+    if *without_record > 0 {
+        writeln!(
+            out,
+            "{without_record} were too long for the topic of rejects, which has no record of them: `rewind --topics-again` reads it again"
+        )?;
     }
     match elsewhere_by {
         None => Ok(()),

@@ -19,8 +19,8 @@ const MESSAGE_BYTES: usize = 1_000_000;
 /// What a message has beside its value, generously.
 const MESSAGE_OVERHEAD_BYTES: usize = 1024;
 
-/// How long the producer is served when its queue is full, at first and at most: the last millisecond of each is spent
-/// asking without a pause, so who waits for long asks less often.
+/// How long deliveries are taken while the producer's queue is full, until the next try, at first and at most: librdkafka is
+/// asked without a pause in the last millisecond of each, so who waits for long tries less often.
 const QUEUE_FULL: Duration = Duration::from_millis(5);
 const QUEUE_FULL_LONGEST: Duration = Duration::from_millis(80);
 
@@ -157,14 +157,14 @@ pub(crate) fn send(
     goes_on: impl Fn() -> Result<()>,
     refused: impl FnOnce(KafkaError) -> Error,
 ) -> Result<()> {
-    let mut full = QUEUE_FULL;
+    let mut pause = QUEUE_FULL;
     loop {
         match producer.send(record) {
             Ok(()) => return Ok(()),
             Err((error, again)) if error.rdkafka_error_code() == Some(RDKafkaErrorCode::QueueFull) => {
                 record = again;
-                producer.poll(full);
-                full = (full * 2).min(QUEUE_FULL_LONGEST);
+                producer.poll(pause);
+                pause = (pause * 2).min(QUEUE_FULL_LONGEST);
                 goes_on()?;
             }
             Err((error, _)) => return Err(refused(error)),

@@ -1,5 +1,6 @@
 //! Rejects of a topic, read again: what `reject_json` wrote there.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use rdkafka::consumer::Consumer;
@@ -31,10 +32,14 @@ pub struct TopicReject {
 }
 
 /// Hands over every reject of a topic that a reader of committed records sees now; those of a partition in their order.
+/// Gives the end of each partition.
 ///
 /// # Errors
 /// `Unavailable` when the brokers are, `Input` for a record that is no reject, and what `each` returns.
-pub fn read_rejects(settings: &KafkaOutput, mut each: impl FnMut(TopicReject) -> Result<()>) -> Result<()> {
+pub fn read_rejects(
+    settings: &KafkaOutput,
+    mut each: impl FnMut(TopicReject) -> Result<()>,
+) -> Result<BTreeMap<i32, i64>> {
     let (brokers, topic) = (&settings.brokers.value, &settings.topic.value);
     let failed = |error: KafkaError| {
         Error::new(ErrorKind::Unavailable, format!("{OWNER}: topic {topic:?} cannot be read")).caused_by(error)
@@ -65,11 +70,13 @@ pub fn read_rejects(settings: &KafkaOutput, mut each: impl FnMut(TopicReject) ->
         }
         Ok(())
     };
-    PartsReader::start(OWNER, topic, client, &parts)?.read(each, |silence| {
+    let patience = |silence| {
         if silence < TIMEOUT {
             return Ok(());
         }
         let what = format!("{OWNER}: topic {topic:?} sent nothing for {} s", TIMEOUT.as_secs());
         Err(Error::new(ErrorKind::Unavailable, what).help("are the brokers up?"))
-    })
+    };
+    PartsReader::start(OWNER, topic, client, &parts)?.read(each, patience)?;
+    Ok(parts.into_iter().map(|(partition, _, end)| (partition, end)).collect())
 }
