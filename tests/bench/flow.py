@@ -1,6 +1,6 @@
 """Memory while the sink is slower than the source: a backlog in one topic, and a topic that takes few bytes a second.
 
-    python3 tests/bench/flow.py [--minutes 60] [--events 8000000]
+    python3 tests/bench/flow.py [--minutes 60] [--events 11000000]
 
 The output topic is slow because the broker throttles all producers (`producer_byte_rate`). Prints by minute the highest
 memory of the host (VmRSS), and how that of the second half compares with that of minutes 5 to 10.
@@ -17,14 +17,14 @@ from pathlib import Path
 import clicks
 
 WORK = clicks.WORK / "flow"
-BYTES_A_SECOND = 300_000
+BYTES_A_SECOND = 100_000
 LOOK_SECONDS = 5
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=int, default=60)
-    parser.add_argument("--events", type=int, default=8_000_000)
+    parser.add_argument("--events", type=int, default=11_000_000)
     arguments = parser.parse_args()
     print(f"## A slow sink for {arguments.minutes} minutes\n\n{clicks.machine()}; `tests/bench/flow.py`\n", flush=True)
     with clicks.kafka() as brokers:

@@ -163,6 +163,16 @@ impl Kafka {
         let made =
             block_on(self.admin().create_topics([&topic], &AdminOptions::new())).expect("an answer of the broker");
         assert_eq!(made, [Ok(name.to_owned())]);
+        self.partitions(&self.config().create().expect("a consumer"), name);
+    }
+
+    /// How many partitions a topic has. Waits for one that was made just now: brokers may not know it for a moment.
+    fn partitions(&self, consumer: &BaseConsumer, topic: &str) -> i32 {
+        let known = || {
+            let metadata = consumer.fetch_metadata(Some(topic), Duration::from_secs(10)).expect("metadata");
+            Some(metadata.topics()[0].partitions().len() as i32).filter(|&partitions| partitions > 0)
+        };
+        find_within(PATIENCE, known).unwrap_or_else(|| panic!("topic {topic} never came"))
     }
 
     /// Changes settings of a topic.
@@ -218,14 +228,10 @@ impl Kafka {
         });
     }
 
-    /// The ends of a topic's partitions. Waits for a topic that was made just now: brokers may not know it for a moment.
+    /// The ends of a topic's partitions.
     pub fn end_offsets(&self, topic: &str) -> Vec<i64> {
         let consumer: BaseConsumer = self.config().create().expect("a consumer");
-        let known = || {
-            let metadata = consumer.fetch_metadata(Some(topic), Duration::from_secs(10)).expect("metadata");
-            Some(metadata.topics()[0].partitions().len() as i32).filter(|&partitions| partitions > 0)
-        };
-        let partitions = find_within(PATIENCE, known).unwrap_or_else(|| panic!("topic {topic} never came"));
+        let partitions = self.partitions(&consumer, topic);
         let end = |partition| consumer.fetch_watermarks(topic, partition, Duration::from_secs(10)).expect("offsets").1;
         (0..partitions).map(end).collect()
     }
