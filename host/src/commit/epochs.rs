@@ -327,7 +327,7 @@ impl Epochs {
     ) -> CommitRecord {
         let mut positions = self.positions.clone();
         for (partition, more) in read {
-            positions.entry(partition.clone()).or_default().merge(more);
+            positions.entry(partition.clone()).or_default().merge(partition, more);
         }
         let mut totals = self.totals();
         totals.merge(&counts);

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::config::BatchSettings;
 use crate::error::Result;
-use crate::record::{Partition, Records};
+use crate::record::{Partition, REJECTS_SOURCE, Records};
 
 /// What a reader hands out.
 #[expect(clippy::large_enum_variant, reason = "one value a block: moving it is cheaper than a box")]
@@ -147,12 +147,14 @@ impl Position {
         (self.taken_back, self.ranges.end())
     }
 
-    /// Adds what was read since. A Kafka partition is read in order, so the offsets between two blocks (transaction
-    /// markers, compacted records) count as read; a file's blocks may come from several workers in any order.
-    pub fn merge(&mut self, more: &Self) {
+    /// Adds what was read of a partition since. A Kafka partition of a source is read in order, so the offsets between two
+    /// blocks (transaction markers, compacted records) count as read; a file's blocks may come from several workers in any
+    /// order, and of rejects, also those of a topic, some are replayed and others are not.
+    pub fn merge(&mut self, of: &Partition, more: &Self) {
         self.ranges.merge(&more.ranges);
         match &more.file {
             Some(_) => self.file.clone_from(&more.file),
+            None if *of.source == *REJECTS_SOURCE => {}
             None => self.ranges.close_gaps(),
         }
         if more.topic_id.is_some() {
@@ -163,3 +165,24 @@ impl Position {
 
 /// What was read of every partition of every source.
 pub type Positions = BTreeMap<Partition, Position>;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_lies_between_blocks_is_read_of_a_topic_and_not_replayed_of_rejects() {
+        let merged = |source: &str| {
+            let of = Partition { source: source.into(), key: "t/0".into() };
+            let mut position = Position::default();
+            for start in [0, 5] {
+                let mut more = Position::default();
+                more.ranges.add(start, start + 1);
+                position.merge(&of, &more);
+            }
+            position.ranges.as_slice().to_vec()
+        };
+        assert_eq!(merged("clicks"), [(0, 6)]);
+        assert_eq!(merged(REJECTS_SOURCE), [(0, 1), (5, 6)]);
+    }
+}

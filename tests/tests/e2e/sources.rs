@@ -162,7 +162,7 @@ fn advance(positions: &mut Positions, blocks: &[Records]) {
         positions
             .entry(records.partition.clone())
             .or_default()
-            .merge(&Position { ranges: Ranges::of(records), ..Position::default() });
+            .merge(&records.partition, &Position { ranges: Ranges::of(records), ..Position::default() });
     }
 }
 

@@ -57,7 +57,7 @@ fn commit(source: &FileSource, committed: &Positions, blocks: &[Records]) -> Pos
     for records in blocks {
         let read =
             Position { ranges: Ranges::of(records), file: source.identity(&records.partition), ..Position::default() };
-        positions.entry(records.partition.clone()).or_default().merge(&read);
+        positions.entry(records.partition.clone()).or_default().merge(&records.partition, &read);
     }
     positions
 }
