@@ -12,6 +12,7 @@ import argparse
 import json
 import os
 import shutil
+import signal
 import statistics
 import subprocess
 import threading
@@ -36,10 +37,10 @@ def main():
     kinds = {"none": None, "shadow alone": lambda: next(number) % 2, "compiled and shadow": lambda: f"{os.getpid()}-{next(number)}"}
     runs = {kind: [] for kind in kinds}
     # Once for nothing: it fills the cache of compiled code with the two.
-    run(data, kinds["shadow alone"], 0.1)
+    run(data, arguments.events, kinds["shadow alone"], 0.1)
     for _ in range(arguments.rounds):
         for kind, version in kinds.items():
-            runs[kind].append(run(data, version, arguments.every))
+            runs[kind].append(run(data, arguments.events, version, arguments.every))
     print("| candidates | of them tried in a run | events a second | CPU ns an event | time | CPU |\n|---|---|---|---|---|---|")
     middle = {kind: [statistics.median(values) for values in zip(*results)] for kind, results in runs.items()}
     for kind, (tried, seconds, cpu) in middle.items():
@@ -48,17 +49,17 @@ def main():
               f"{seconds / alone - 1:+.1%} | {cpu / cpu_alone - 1:+.1%} |")
 
 
-def run(data, version, every):
-    """One run to the end: candidates that were tried, seconds and CPU seconds of the run without its start."""
+def run(data, events, version, every):
+    """One run until all events are committed: candidates that were tried, seconds and CPU seconds of the run without its start."""
     shutil.rmtree(WORK, ignore_errors=True)
     WORK.mkdir(parents=True)
     plugin, summary = WORK / "clean.wasm", WORK / "summary.json"
     plugin.write_bytes(swaps.PLUGIN.read_bytes())
     command = [clicks.MILLSTREAM, "--log-json", "--log", "info,millstream=debug", "run", clicks.EXAMPLE / "clicks.toml",
-               "--until-caught-up", "--no-progress", "--summary", summary, *clicks.places(data, WORK / "lake", WORK / "state"),
+               "--follow", "--no-progress", "--summary", summary, *clicks.places(data, WORK / "lake", WORK / "state"),
                "--set", "epoch.interval=1s", "--set", f"stage.clean.plugin.file={plugin}", "--set", 'stage.clean.swap="manual"',
                "--set", f"source.clicks.file.path={data / 'clicks.jsonl'}"]
-    tried, ended = 0, threading.Event()
+    tried, read, ended = 0, 0, threading.Event()
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
         def put():
             # The pace at which candidates come.
@@ -66,15 +67,22 @@ def run(data, version, every):
                 swaps.replace(plugin, version())
         putting = threading.Thread(target=put)
         for line in process.stderr:
-            message = json.loads(line)["fields"].get("message", "")
+            said = json.loads(line)["fields"]
+            message = said.get("message", "")
             if message == "running" and version is not None:
                 putting.start()
             tried += message.startswith("swap: held")
+            if message == "committed":
+                read += said["read"]
+                if read == events and said["read"] > 0:
+                    process.send_signal(signal.SIGTERM)
         ended.set()
         if putting.ident is not None:
             putting.join()
     if process.returncode != 0:
         raise SystemExit(f"the run ended with {process.returncode}")
+    if version is not None and tried == 0:
+        raise SystemExit("no candidate was tried")
     result = json.loads(summary.read_text())
     return tried, result["seconds"], result["cpu_seconds"]
 
