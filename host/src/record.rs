@@ -42,6 +42,13 @@ pub struct Replayed {
     pub entry: Entry,
 }
 
+impl Partition {
+    /// Whether it is one of rejects that are tried again, and of no source of the pipeline file.
+    pub fn is_of_rejects(&self) -> bool {
+        *self.source == *REJECTS_SOURCE
+    }
+}
+
 /// The source under which rejects that are tried again are counted and noted: no source of a pipeline file can be called so.
 pub const REJECTS_SOURCE: &str = "@rejects";
 

@@ -11,12 +11,9 @@ digest and nothing else. All is held, nothing is swapped. Prints a Markdown repo
 import argparse
 import json
 import os
-import shutil
 import signal
 import statistics
-import subprocess
 import threading
-from pathlib import Path
 
 import clicks
 import swaps
@@ -51,16 +48,9 @@ def main():
 
 def run(data, events, version, every):
     """One run until all events are committed: candidates that were tried, seconds and CPU seconds of the run without its start."""
-    shutil.rmtree(WORK, ignore_errors=True)
-    WORK.mkdir(parents=True)
-    plugin, summary = WORK / "clean.wasm", WORK / "summary.json"
-    plugin.write_bytes(swaps.PLUGIN.read_bytes())
-    command = [clicks.MILLSTREAM, "--log-json", "--log", "info,millstream=debug", "run", clicks.EXAMPLE / "clicks.toml",
-               "--follow", "--no-progress", "--summary", summary, *clicks.places(data, WORK / "lake", WORK / "state"),
-               "--set", "epoch.interval=1s", "--set", f"stage.clean.plugin.file={plugin}", "--set", 'stage.clean.swap="manual"',
-               "--set", f"source.clicks.file.path={data / 'clicks.jsonl'}"]
     tried, read, ended = 0, 0, threading.Event()
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
+    plugin, process = swaps.follow(data, WORK, "epoch.interval=1s", 'stage.clean.swap="manual"')
+    with process:
         def put():
             # The pace at which candidates come.
             while not ended.wait(every):
@@ -83,7 +73,7 @@ def run(data, events, version, every):
         raise SystemExit(f"the run ended with {process.returncode}")
     if version is not None and tried == 0:
         raise SystemExit("no candidate was tried")
-    result = json.loads(summary.read_text())
+    result = json.loads((WORK / "summary.json").read_text())
     return tried, result["seconds"], result["cpu_seconds"]
 
 

@@ -38,17 +38,9 @@ def main():
 
 def at_full_speed(data):
     """The log of a run in which the plugin was replaced as often as it could be, as JSON objects."""
-    folder = clicks.WORK / "swaps"
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    plugin = folder / "clean.wasm"
-    plugin.write_bytes(PLUGIN.read_bytes())
-    command = [clicks.MILLSTREAM, "--log-json", "--log", "info,millstream=debug", "run", clicks.EXAMPLE / "clicks.toml",
-               "--follow", "--no-progress", *clicks.places(data, folder / "lake", folder / "state"), "--set",
-               "epoch.interval=500ms", "--set", f"stage.clean.plugin.file={plugin}",
-               "--set", f"source.clicks.file.path={data / 'clicks.jsonl'}"]
     lines, put = [], None
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
+    plugin, process = follow(data, clicks.WORK / "swaps", "epoch.interval=500ms")
+    with process:
         for line in process.stderr:
             said = json.loads(line)["fields"]
             lines.append(said | {"put": put})
@@ -66,6 +58,21 @@ def at_full_speed(data):
     if process.returncode != 0:
         raise SystemExit(f"the run ended with {process.returncode}")
     return lines
+
+
+def follow(data, folder, *settings):
+    """examples/clicks in an empty folder, following its file; the plugin of `clean`, which may be replaced, and the process,
+    which writes its log as JSON to stderr and its summary into the folder."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    plugin = folder / "clean.wasm"
+    plugin.write_bytes(PLUGIN.read_bytes())
+    settings = [*settings, f"stage.clean.plugin.file={plugin}", f"source.clicks.file.path={data / 'clicks.jsonl'}"]
+    command = [clicks.MILLSTREAM, "--log-json", "--log", "info,millstream=debug", "run", clicks.EXAMPLE / "clicks.toml",
+               "--follow", "--no-progress", "--summary", folder / "summary.json",
+               *clicks.places(data, folder / "lake", folder / "state"),
+               *(part for setting in settings for part in ("--set", setting))]
+    return plugin, subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
 
 
 def replace(plugin, number):

@@ -11,7 +11,7 @@ use super::stage::quoted;
 use super::{Failure, PipelineArgs};
 use crate::commit::{Point, Rewind as Comes, Step};
 use crate::config::{OutputKind, Pipeline, Rejects, SourceKind};
-use crate::record::{Partition, REJECTS_SOURCE};
+use crate::record::Partition;
 use crate::service::{RewindSettings, Rewound, backfill, removed, rewind};
 
 /// Most files that are shown one by one.
@@ -136,7 +136,7 @@ fn write(out: &mut dyn Write, rewound: &Rewound) -> std::io::Result<()> {
 }
 
 fn write_point(out: &mut dyn Write, point: &Point) -> std::io::Result<()> {
-    let of_sources = point.iter().filter(|(partition, _)| *partition.source != *REJECTS_SOURCE);
+    let of_sources = point.iter().filter(|(partition, _)| !partition.is_of_rejects());
     let row = |(partition, offset): (&Partition, &i64)| {
         vec![partition.source.to_string(), partition.key.to_string(), offset.to_string()]
     };

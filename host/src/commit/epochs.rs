@@ -13,7 +13,7 @@ use crate::disk::{Disk, way_out, write_whole};
 use crate::error::{Error, ErrorKind, Result};
 use crate::output::{StagedFile, Token, checksum, epoch_of};
 use crate::pipeline::Counts;
-use crate::record::{Partition, REJECTS_SOURCE};
+use crate::record::Partition;
 use crate::source::Positions;
 
 /// The steps of a commit, in order.
@@ -242,7 +242,7 @@ impl Epochs {
     pub fn rewind(&mut self, point: &Point, known: &Positions) {
         for (partition, offset) in point {
             let mut position = known.get(partition).cloned().unwrap_or_default();
-            if position.file.is_none() && *partition.source != *REJECTS_SOURCE {
+            if position.file.is_none() && !partition.is_of_rejects() {
                 position.take_back(*offset);
             } else {
                 position.ranges.cut(*offset);

@@ -34,6 +34,8 @@
 //!
 //! What the transaction ends with, and where reading the topic ends: see `super::topic`.
 
+mod claims;
+
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -53,7 +55,7 @@ use super::record::CommitRecord;
 use super::topic::{self, CommitTopic, Each, Steps};
 use crate::error::{Error, ErrorKind, Result};
 use crate::output::kafka::flush;
-use crate::output::kafka::producer::{self, Delivered, Outgoing, Sent, Transactional};
+use crate::output::kafka::producer::{self, Delivered, Outgoing, Transactional};
 use crate::record::Records;
 use crate::source::Positions;
 use crate::source::kafka::client::{Context, away, configure, not_created, reach};
@@ -80,9 +82,6 @@ const STUCK: Duration = Duration::from_secs(3);
 /// A host that is fenced so often, so soon, is not alone.
 const FENCED_OFTEN: usize = 3;
 const FENCED_SOON: Duration = Duration::from_secs(60);
-
-/// How the keys of claims begin; those of records have a `/`, and no space.
-const CLAIM: &str = "claim ";
 
 /// What commits speak of themselves as in errors.
 const OWNER: &str = "the commit";
@@ -321,49 +320,6 @@ impl Transactions {
         Ok(records)
     }
 
-    /// Claims something for this host, for good, unless another one has; that host. `what` is a word.
-    ///
-    /// Claims are messages of the commit topic, in no transaction, under a key each, so that compaction keeps them all: of a
-    /// word the first one counts. One with a key that was seen before and no value takes it back.
-    pub fn claim(&self, what: &str) -> Result<Option<String>> {
-        if let Some(host) = self.claimed_by(what)? {
-            return Ok(Some(host).filter(|host| *host != self.host));
-        }
-        let Cluster { brokers, properties } = &self.cluster;
-        let (producer, _) = producer::producer(OWNER, brokers, properties, None)?;
-        let delivered = Delivered::new(OWNER, &self.topic);
-        let key = format!("{CLAIM}{what} {} {:016x}", self.host, getrandom::u64().map_err(no_randomness)?);
-        let claim = Outgoing::with_opaque_to(&self.topic, Sent::new(&delivered)).partition(0);
-        let claim = claim.key(key.as_bytes()).payload(self.host.as_bytes());
-        producer::send(&producer, claim, || Ok(()), |error| self.failed("a claim cannot be sent", error))?;
-        flush(&producer, TIMEOUT, || Ok(producer.in_flight_count() == 0))?;
-        delivered.check(brokers)?;
-        let host = self.claimed_by(what)?.ok_or_else(|| self.away())?;
-        Ok(Some(host).filter(|host| *host != self.host))
-    }
-
-    /// Another host that claimed something.
-    pub fn claimed_elsewhere(&self, what: &str) -> Result<Option<String>> {
-        Ok(self.claimed_by(what)?.filter(|host| *host != self.host))
-    }
-
-    fn claimed_by(&self, what: &str) -> Result<Option<String>> {
-        let deadline = Instant::now() + TIMEOUT;
-        let reader = self.reader("read_uncommitted")?;
-        let bounds = self.bounds(&reader, deadline)?;
-        let mut claims = Vec::<(Vec<u8>, Option<String>)>::new();
-        self.read(reader, bounds, deadline, &mut |_, key, value| {
-            let Some((key, host)) = key.and_then(|key| Some((key, claim_of(key, what)?))) else { return Ok(()) };
-            let host = value.map(|_| host.to_owned());
-            match claims.iter_mut().find(|(known, _)| known == key) {
-                Some((_, known)) => *known = host,
-                None => claims.push((key.to_vec(), host)),
-            }
-            Ok(())
-        })?;
-        Ok(claims.into_iter().find_map(|(_, host)| host))
-    }
-
     /// What an error means when somebody else has committed under the host's id since this was opened, because the host stood
     /// still, or came back: it says nothing of disk and records, for what was read of them is not true any more.
     pub fn unless_outrun(&self, error: Error) -> Error {
@@ -600,17 +556,6 @@ impl Drop for Transactions {
 /// The epoch of a host's last commit, by the records of all; 0 for a host with none.
 fn epoch_in(records: &[CommitRecord], host: &str) -> u64 {
     records.iter().find(|record| record.host == host).map_or(0, |record| record.epoch)
-}
-
-/// The host that a key of the commit topic claims something for.
-fn claim_of<'a>(key: &'a [u8], what: &str) -> Option<&'a str> {
-    let (claimed, claim) = std::str::from_utf8(key).ok()?.strip_prefix(CLAIM)?.split_once(' ')?;
-    let (host, _) = claim.split_once(' ')?;
-    (claimed == what).then_some(host)
-}
-
-fn no_randomness(error: getrandom::Error) -> Error {
-    Error::new(ErrorKind::Unavailable, format!("no randomness for a claim: {error}"))
 }
 
 /// `transactional.id` of a host.

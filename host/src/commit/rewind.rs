@@ -110,7 +110,7 @@ impl Rewind {
     pub fn not_replayed(&self) -> BTreeSet<&str> {
         let going = self.files.get(REJECTS).into_iter().flatten();
         let going: BTreeSet<&str> = going.filter_map(|file| file.path.file_name()?.to_str()).collect();
-        let own = self.point.keys().filter(|partition| *partition.source == *REJECTS_SOURCE);
+        let own = self.point.keys().filter(|partition| partition.is_of_rejects());
         own.map(|partition| file_of(&partition.key)).filter(|file| !going.contains(file)).collect()
     }
 

@@ -357,15 +357,17 @@ pub fn reject_object(rejects: &RecordBatch, row: usize) -> Map<String, Value> {
 ///
 /// # Errors
 /// Of a reject that lacks what each has.
-pub fn rejects_of(objects: &[Map<String, Value>]) -> std::result::Result<RecordBatch, ArrowError> {
-    let texts = |name: &str| objects.iter().map(|object| object.get(name)?.as_str()).collect::<StringArray>();
-    let numbers = |name: &str| objects.iter().map(|object| object.get(name)?.as_i64()).collect::<Int64Array>();
+pub fn rejects_of<'a>(
+    objects: impl Iterator<Item = &'a Map<String, Value>> + Clone,
+) -> std::result::Result<RecordBatch, ArrowError> {
+    let texts = |name: &str| objects.clone().map(|object| object.get(name)?.as_str()).collect::<StringArray>();
+    let numbers = |name: &str| objects.clone().map(|object| object.get(name)?.as_i64()).collect::<Int64Array>();
     let bytes = |name: &str| {
         let of = |object: &Map<String, Value>| match object.get(name).and_then(Value::as_str) {
             Some(text) => Some(text.as_bytes().to_vec()),
             None => from_hex(object.get(&format!("{name}_hex"))?.as_str()?),
         };
-        objects.iter().map(of).collect::<BinaryArray>()
+        objects.clone().map(of).collect::<BinaryArray>()
     };
     let columns = reject_columns();
     let arrays = columns.iter().map(|column| match column.arrow_field().data_type() {
@@ -419,10 +421,10 @@ mod tests {
         assert_eq!(reject_json(&rejects[0], 1 << 20), expected);
         // And the other way.
         let objects = (0..3).map(|row| reject_object(&rejects[0], row)).collect::<Vec<_>>();
-        assert_eq!(rejects_of(&objects).unwrap(), rejects[0]);
+        assert_eq!(rejects_of(objects.iter()).unwrap(), rejects[0]);
         let without_reason: Map<String, Value> =
             objects[0].clone().into_iter().filter(|(name, _)| name != "reason").collect();
-        assert!(rejects_of(&[without_reason]).unwrap_err().to_string().contains("reason"));
+        assert!(rejects_of(std::iter::once(&without_reason)).unwrap_err().to_string().contains("reason"));
     }
 
     #[test]

@@ -9,7 +9,6 @@ use super::stored::{Block, StoredFile, parse_id};
 use super::topic::topic_id;
 use crate::error::{Error, ErrorKind, Result};
 use crate::output::kafka::TopicReject;
-use crate::record::REJECTS_SOURCE;
 use crate::source::{Positions, Ranges};
 
 /// Which rejects are meant: those for which all holds that is said.
@@ -132,7 +131,7 @@ pub struct Replayed(BTreeMap<String, Ranges>);
 impl Replayed {
     /// What these positions note.
     pub fn of(positions: &Positions) -> Self {
-        let own = positions.iter().filter(|(partition, _)| *partition.source == *REJECTS_SOURCE);
+        let own = positions.iter().filter(|(partition, _)| partition.is_of_rejects());
         Self(own.map(|(partition, position)| (partition.key.to_string(), position.ranges.clone())).collect())
     }
 

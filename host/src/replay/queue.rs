@@ -13,10 +13,10 @@ use super::filter::{Filter, Replayed, file_of};
 use super::stored::{Blocks, StoredFile, files};
 use super::topic::{Taken, count_in, take};
 use crate::commit::{CommitRecord, Transactions, last_commit};
-use crate::config::{Pipeline, Rejects};
+use crate::config::{KafkaOutput, Pipeline, Rejects};
 use crate::disk::{Disk, RealDisk, write_whole};
 use crate::error::{Error, ErrorKind, Result};
-use crate::record::{Partition, REJECTS_SOURCE};
+use crate::record::Partition;
 use crate::source::{FileIdentity, Positions};
 
 /// How files end into which rejects of a topic were taken: `ID.PARTITION.parquet`.
@@ -95,8 +95,9 @@ impl Replays {
     }
 
     /// Says who knows the claims of topics, for as long as a run has it.
-    pub(super) fn asks(&self, transactions: Option<&Arc<Transactions>>) {
-        *unpoisoned(&self.transactions) = transactions.map(Arc::downgrade).unwrap_or_default();
+    pub(super) fn set_transactions(&self, transactions: Option<&Arc<Transactions>>) {
+        *self.transactions.lock().unwrap_or_else(PoisonError::into_inner) =
+            transactions.map(Arc::downgrade).unwrap_or_default();
     }
 
     /// Where a file of a replay is.
@@ -137,7 +138,7 @@ impl Replays {
         if !folder.join("_manifest").is_dir() {
             return Vec::new();
         }
-        let own = positions.keys().filter(|partition| *partition.source == *REJECTS_SOURCE);
+        let own = positions.keys().filter(|partition| partition.is_of_rejects());
         own.filter(|partition| !folder.join(file_of(&partition.key)).exists()).cloned().collect()
     }
 
@@ -146,49 +147,48 @@ impl Replays {
         request.filter.check()?;
         let last = last_commit(&self.data)?;
         let id = fresh_id(now_ms)?;
-        let asking = self.lock_file()?;
-        asking.lock().map_err(|error| unwritable(&self.folder(), error))?;
-        let (mut asked, selection) = match &self.rejects {
+        match &self.rejects {
             Rejects::File { path, .. } => {
                 let (asked, files) = about(path, request, last.as_ref())?;
-                (asked, Selection { id, request: request.clone(), files, topic: None })
+                self.keep(asked, Selection { id, request: request.clone(), files, topic: None })
             }
-            Rejects::Kafka(settings) => {
-                let topic = &settings.topic.value;
-                let transactions = unpoisoned(&self.transactions).upgrade();
-                let other = transactions.map_or(Ok(None), |transactions| transactions.claimed_elsewhere(topic))?;
-                if let Some(other) = other {
-                    let elsewhere = count_in(settings, &self.pipeline, request)?;
-                    return Ok(Asked { elsewhere, elsewhere_by: Some(other), ..Asked::default() });
-                }
-                let path = |file: &str| self.taken_path(&id, file);
-                let taken = take(settings, &self.pipeline, request, &replayed(last.as_ref()), path);
-                let Taken { files, rows, skipped, without_record } = taken.inspect_err(|_| {
-                    // What cannot be removed now is at the next start.
-                    drop(self.remove_taken(|name| is_of(name, &id)));
-                })?;
-                // They are chosen by now, so there is nothing left to choose.
-                let request = Request { filter: Filter::default(), again: request.again };
-                let selection = Selection { id, request, files, topic: Some(topic.clone()) };
-                (Asked { rows, skipped, without_record, ..Asked::default() }, selection)
-            }
-        };
-        if !selection.files.is_empty() {
-            self.keep(&selection)?;
-            self.asked.fetch_add(1, Ordering::Release);
-            asked.id = Some(selection.id);
+            Rejects::Kafka(settings) => self.ask_topic(settings, request, &replayed(last.as_ref()), id),
         }
-        Ok(asked)
+    }
+
+    /// The same for rejects of a topic: they are taken from there.
+    fn ask_topic(&self, settings: &KafkaOutput, request: &Request, replayed: &Replayed, id: String) -> Result<Asked> {
+        let topic = &settings.topic.value;
+        let transactions = self.transactions.lock().unwrap_or_else(PoisonError::into_inner).upgrade();
+        let other = transactions.map_or(Ok(None), |transactions| transactions.claimed_elsewhere(topic))?;
+        if let Some(other) = other {
+            let elsewhere = count_in(settings, &self.pipeline, request)?;
+            return Ok(Asked { elsewhere, elsewhere_by: Some(other), ..Asked::default() });
+        }
+        let asking = self.lock_file()?;
+        asking.lock().map_err(|error| unwritable(&self.folder()).caused_by(error))?;
+        let taken = take(settings, &self.pipeline, request, replayed, |file| self.taken_path(&id, file));
+        let Taken { files, rows, skipped, without_record } = taken.inspect_err(|_| {
+            // What cannot be removed now is at the next start.
+            drop(self.remove_taken(|name| is_of(name, &id)));
+        })?;
+        // They are chosen by now, so there is nothing left to choose.
+        let request = Request { filter: Filter::default(), again: request.again };
+        let selection = Selection { id, request, files, topic: Some(topic.clone()) };
+        self.keep(Asked { rows, skipped, without_record, ..Asked::default() }, selection)
     }
 
     /// Its lock is held by who asks, in whatever process.
     fn lock_file(&self) -> Result<File> {
         let path = self.data.join("replays.lock");
-        RealDisk.append(&path).and_then(|_| File::open(&path)).map_err(|error| unwritable(&path, error))
+        RealDisk.append(&path).and_then(|_| File::open(&path)).map_err(|error| unwritable(&path).caused_by(error))
     }
 
     /// Removes what was taken of a topic for replays that nobody waits for: who asked for them died over it. At a start.
     pub fn remove_leftovers(&self) -> Result<()> {
+        if self.entries()?.iter().all(|path| !is_taken(path)) {
+            return Ok(());
+        }
         let asking = self.lock_file()?;
         if asking.try_lock().is_err() {
             // Somebody asks just now, and is not done: the next start does it.
@@ -209,11 +209,18 @@ impl Replays {
         self.remove_taken(|name| is_of(name, id))
     }
 
-    fn keep(&self, selection: &Selection) -> Result<()> {
+    /// Keeps what was asked for, if it is about anything.
+    fn keep(&self, mut asked: Asked, selection: Selection) -> Result<Asked> {
+        if selection.files.is_empty() {
+            return Ok(asked);
+        }
         let path = self.path(&selection.id);
-        let text = serde_json::to_vec(selection)
+        let text = serde_json::to_vec(&selection)
             .map_err(|error| Error::new(ErrorKind::Internal, "a replay has no JSON form").caused_by(error))?;
-        write_whole(&RealDisk, &path, &text).map_err(|error| unwritable(&path, error))
+        write_whole(&RealDisk, &path, &text).map_err(|error| unwritable(&path).caused_by(error))?;
+        self.asked.fetch_add(1, Ordering::Release);
+        asked.id = Some(selection.id);
+        Ok(asked)
     }
 
     fn folder(&self) -> PathBuf {
@@ -277,7 +284,7 @@ impl Replays {
 
     /// Which file a partition is, for its position.
     pub fn identity(&self, partition: &Partition) -> Option<FileIdentity> {
-        match *partition.source == *REJECTS_SOURCE {
+        match partition.is_of_rejects() {
             true => self.state().identities.get(&*partition.key).cloned(),
             false => None,
         }
@@ -299,7 +306,7 @@ impl Replays {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        unpoisoned(&self.state)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -367,11 +374,6 @@ fn is_of(name: &str, id: &str) -> bool {
     name.strip_prefix(id).is_some_and(|rest| rest.starts_with('.'))
 }
 
-/// A lock whose holder panicked holds nothing that could be half done here.
-fn unpoisoned<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 /// Removes a file; fine when it is gone.
 fn remove(path: &Path) -> Result<()> {
     match fs::remove_file(path) {
@@ -383,8 +385,8 @@ fn remove(path: &Path) -> Result<()> {
     }
 }
 
-fn unwritable(path: &Path, error: std::io::Error) -> Error {
-    Error::new(ErrorKind::Storage, format!("{} cannot be written", path.display())).caused_by(error)
+pub(super) fn unwritable(path: &Path) -> Error {
+    Error::new(ErrorKind::Storage, format!("{} cannot be written", path.display()))
 }
 
 fn unreadable(path: &Path, error: std::io::Error) -> Error {

@@ -58,8 +58,8 @@ impl ReplayReader {
         follow: bool,
     ) -> Self {
         replays.taken_back();
-        replays.asks(transactions);
-        let own = committed.iter().filter(|(partition, _)| *partition.source == *REJECTS_SOURCE);
+        replays.set_transactions(transactions);
+        let own = committed.iter().filter(|(partition, _)| partition.is_of_rejects());
         Self {
             noted: Noted::of(committed),
             committed: own.map(|(partition, position)| (partition.clone(), position.clone())).collect(),

@@ -5,7 +5,7 @@
 //! noted as it is of files.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Int64Array, RecordBatch};
@@ -15,7 +15,7 @@ use parquet::errors::ParquetError;
 use serde_json::{Map, Value};
 
 use super::filter::Replayed;
-use super::queue::Request;
+use super::queue::{Request, unwritable};
 use super::stored::NUMBER;
 use crate::config::KafkaOutput;
 use crate::disk::{Disk, DiskFile, RealDisk};
@@ -140,7 +140,9 @@ impl Writing {
             return Ok(());
         }
         let failed = |error: ParquetError| unwritable(&self.path).caused_by(error);
-        let block = numbered(&rejects)?.map_err(|error| failed(error.into()))?;
+        let rows =
+            rejects_of(rejects.iter().map(|reject| &reject.columns)).map_err(|wrong| no_reject(&rejects, wrong))?;
+        let block = numbered(&rows, &rejects).map_err(|error| failed(error.into()))?;
         let writer = match &mut self.writer {
             Some(writer) => writer,
             none => {
@@ -159,25 +161,22 @@ impl Writing {
     }
 }
 
-/// Rejects as rows, with their offsets.
-fn numbered(rejects: &[TopicReject]) -> Result<std::result::Result<RecordBatch, ArrowError>> {
-    let objects: Vec<_> = rejects.iter().map(|reject| reject.columns.clone()).collect();
-    let block = rejects_of(&objects).map_err(|wrong| {
-        let is_wrong = |object: &Map<String, Value>| rejects_of(std::slice::from_ref(object)).is_err();
-        let which = objects.iter().position(is_wrong).map(|index| topic_id(&rejects[index]));
-        Error::new(ErrorKind::Input, format!("record {} of the topic is no reject", which.unwrap_or_default()))
-            .caused_by(wrong)
-            .help("keep other records out of the topic of rejects; --since passes earlier ones by")
-    })?;
+/// The rows of rejects, with the rejects' offsets.
+fn numbered(rows: &RecordBatch, rejects: &[TopicReject]) -> std::result::Result<RecordBatch, ArrowError> {
     let numbers: Int64Array = rejects.iter().map(|reject| reject.offset).collect();
-    let schema = block.schema();
-    let columns = schema.fields().iter().map(|field| field.name().as_str()).zip(block.columns().iter().cloned());
-    let columns = columns.chain([(NUMBER, Arc::new(numbers) as ArrayRef)]).map(|(name, column)| (name, column, true));
-    Ok(RecordBatch::try_from_iter_with_nullable(columns))
+    let schema = rows.schema();
+    let columns = schema.fields().iter().map(|field| field.name().as_str()).zip(rows.columns().iter().cloned());
+    let columns = columns.chain([(NUMBER, Arc::new(numbers) as ArrayRef)]);
+    RecordBatch::try_from_iter_with_nullable(columns.map(|(name, column)| (name, column, true)))
 }
 
-fn unwritable(path: &Path) -> Error {
-    Error::new(ErrorKind::Storage, format!("{} cannot be written", path.display()))
+/// The error of records of which one is no reject.
+fn no_reject(records: &[TopicReject], wrong: ArrowError) -> Error {
+    let first = records.iter().find(|record| rejects_of(std::iter::once(&record.columns)).is_err());
+    let which = first.map(topic_id).unwrap_or_default();
+    Error::new(ErrorKind::Input, format!("record {which} of the topic is no reject"))
+        .caused_by(wrong)
+        .help("keep other records out of the topic of rejects; --since passes earlier ones by")
 }
 
 #[cfg(test)]

@@ -18,7 +18,6 @@ use crate::config::Pipeline;
 use crate::disk::way_out;
 use crate::error::{Error, ErrorKind, Result};
 use crate::pipeline::Counts;
-use crate::record::REJECTS_SOURCE;
 use crate::source::Positions;
 
 /// Prepares `fresh`, which is `pipeline` with a data folder, lakes and groups of its own in a folder that is empty or not
@@ -60,7 +59,7 @@ fn prepare(pipeline: &Pipeline, fresh: Pipeline, settings: &RewindSettings) -> R
         add_time(&mut point, time_ms, &known, &topics.all)?;
     }
     can_be_read_again(&point, &known, &topics.all)?;
-    for (partition, position) in known.iter().filter(|(partition, _)| *partition.source != *REJECTS_SOURCE) {
+    for (partition, position) in known.iter().filter(|(partition, _)| !partition.is_of_rejects()) {
         if let Some(end) = position.ranges.end() {
             point.entry(partition.clone()).or_insert(end);
         }

@@ -91,16 +91,10 @@ fn go_back(
     let rewind = Rewind::of(wanted, files);
     can_be_read_again(&rewind.point, &known, &topics.all)?;
     replayed_here(&rewind, epochs)?;
-    let read_again = rejects_read_again(&assembly.pipeline, &rewind.point, transactions)?;
+    let read_again = rejects_read_again(&assembly.pipeline, &rewind.point, transactions, settings.yes)?;
     let epoch = epochs.next_epoch();
     if !settings.yes {
         return Ok(Rewound { rewind, epoch, done: false });
-    }
-    if let (Some(transactions), Rejects::Kafka(topic), false) =
-        (transactions, &assembly.pipeline.rejects, read_again.is_empty())
-    {
-        // Nobody else runs, so nobody else claims it in between.
-        transactions.claim(&topic.topic.value)?;
     }
     epochs.rewind(&rewind.point, &known);
     if let Some(transactions) = transactions {
@@ -120,11 +114,12 @@ fn go_back(
 }
 
 /// The rejects in a topic whose records are read again. They stay there, and count as replayed from now on: their records come
-/// by themselves.
+/// by themselves. `is_done`: it is about to be done, so the topic is claimed; else only looked at.
 fn rejects_read_again(
     pipeline: &Pipeline,
     point: &Point,
     transactions: Option<&Arc<Transactions>>,
+    is_done: bool,
 ) -> Result<Positions> {
     let mut read_again = Positions::new();
     let Rejects::Kafka(settings) = &pipeline.rejects else { return Ok(read_again) };
@@ -141,8 +136,11 @@ fn rejects_read_again(
         }
         Ok(())
     })?;
-    let elsewhere = transactions.filter(|_| !read_again.is_empty()).map(|all| all.claimed_elsewhere(topic));
-    match elsewhere.transpose()?.flatten() {
+    let other = transactions.filter(|_| !read_again.is_empty()).map(|transactions| match is_done {
+        true => transactions.claim(topic),
+        false => transactions.claimed_elsewhere(topic),
+    });
+    match other.transpose()?.flatten() {
         Some(host) => {
             let what = format!(
                 "the rejects of topic {topic:?} are host {host}'s to replay, and some are of records that would be read again"
@@ -278,7 +276,7 @@ fn lake_file(pipeline: &str, output: &str, path: &Path) -> Result<Option<LakeFil
 
 /// Adds all partitions of topics from a time on, as far as they were read.
 pub(super) fn add_time(point: &mut Point, time_ms: i64, known: &Positions, topics: &[KafkaSource]) -> Result<()> {
-    for (partition, position) in known.iter().filter(|(partition, _)| *partition.source != *REJECTS_SOURCE) {
+    for (partition, position) in known.iter().filter(|(partition, _)| !partition.is_of_rejects()) {
         let topic = topics.iter().find(|topic| topic.name() == &*partition.source);
         let (Some(topic), Ok(number)) = (topic, partition.key.parse()) else {
             let what = format!("source \"{}\" is no topic, so --to-time finds no place in it", partition.source);
@@ -297,7 +295,7 @@ pub(super) fn add_time(point: &mut Point, time_ms: i64, known: &Positions, topic
 
 /// What is taken out of the lake has to be there still where it came from.
 pub(super) fn can_be_read_again(point: &Point, known: &Positions, topics: &[KafkaSource]) -> Result<()> {
-    for (partition, offset) in point.iter().filter(|(partition, _)| *partition.source != *REJECTS_SOURCE) {
+    for (partition, offset) in point.iter().filter(|(partition, _)| !partition.is_of_rejects()) {
         let Partition { source, key } = partition;
         let lost = |what: String| {
             Err(Error::new(ErrorKind::Input, format!("source \"{source}\": {what}, so it cannot be read again"))
@@ -323,7 +321,7 @@ pub(super) fn can_be_read_again(point: &Point, known: &Positions, topics: &[Kafk
 fn replayed_here(rewind: &Rewind, epochs: &Epochs) -> Result<()> {
     let own = |file: &str| {
         let noted = epochs.last().into_iter().flat_map(|last| last.positions.keys());
-        noted.filter(|partition| *partition.source == *REJECTS_SOURCE).any(|partition| file_of(&partition.key) == file)
+        noted.filter(|partition| partition.is_of_rejects()).any(|partition| file_of(&partition.key) == file)
     };
     match rewind.not_replayed().into_iter().find(|file| !own(file)) {
         None => Ok(()),

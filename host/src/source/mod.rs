@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::config::BatchSettings;
 use crate::error::Result;
-use crate::record::{Partition, REJECTS_SOURCE, Records};
+use crate::record::{Partition, Records};
 
 /// What a reader hands out.
 #[expect(clippy::large_enum_variant, reason = "one value a block: moving it is cheaper than a box")]
@@ -154,7 +154,7 @@ impl Position {
         self.ranges.merge(&more.ranges);
         match &more.file {
             Some(_) => self.file.clone_from(&more.file),
-            None if *of.source == *REJECTS_SOURCE => {}
+            None if of.is_of_rejects() => {}
             None => self.ranges.close_gaps(),
         }
         if more.topic_id.is_some() {
@@ -169,6 +169,7 @@ pub type Positions = BTreeMap<Partition, Position>;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::record::REJECTS_SOURCE;
 
     #[test]
     fn what_lies_between_blocks_is_read_of_a_topic_and_not_replayed_of_rejects() {
