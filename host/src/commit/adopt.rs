@@ -53,7 +53,7 @@ pub fn adopt(taker: &Taker<'_>, transaction: Arc<dyn Transaction>) -> Result<u64
     let gone = Host { id: record.host.clone(), incarnation: record.incarnation };
     let folder = taker.folder.join("adopted").join(&gone.id);
     let log = folder.join("commit.log");
-    let storage = |error| super::epochs::storage(&log, "cannot be removed", error);
+    let storage = |error| super::lakes::storage(&log, "cannot be removed", error);
     // One of a taker that died; it says nothing that the record does not.
     taker.disk.remove(&log).map_err(storage)?;
     let settings = Settings {

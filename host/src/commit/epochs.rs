@@ -1,7 +1,7 @@
 //! The commit of epochs, one after the other, and the way back after a crash. The steps and their promise: see `super`.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::folder::Host;
@@ -9,9 +9,9 @@ use super::log::{CommitLog, Last};
 use super::record::{CommitRecord, PlanStamp, RECORD_VERSION, Sharing};
 use super::rewind::Point;
 use crate::clock::Clock;
-use crate::disk::{Disk, way_out, write_whole};
+use crate::disk::Disk;
 use crate::error::{Error, ErrorKind, Result};
-use crate::output::{StagedFile, Token, checksum, epoch_of};
+use crate::output::Token;
 use crate::pipeline::Counts;
 use crate::record::Partition;
 use crate::source::Positions;
@@ -124,7 +124,9 @@ impl Epochs {
         let mut epochs = Self { settings, log, last: None, positions, sharing, is_tidy: false };
         let mut recovered = Recovered::default();
         if epochs.log.is_torn() {
-            epochs.check_not_behind(last.as_ref())?;
+            let transacted = epochs.settings.transaction.as_ref().and_then(|transaction| transaction.last());
+            let known = last.as_ref().map(|last| last.record.epoch).max(transacted.map(|record| record.epoch));
+            epochs.settings.check_not_behind(known.unwrap_or(0))?;
             epochs.log.cut()?;
         }
         match epochs.transacted(last.as_ref())? {
@@ -138,8 +140,8 @@ impl Epochs {
                     epoch = record.epoch,
                     "recovery: the last epoch was committed and not finished: publishing it"
                 );
-                epochs.check_staged(&record)?;
-                recovered.published_files = epochs.publish(&record)?;
+                epochs.settings.check_staged(&record)?;
+                recovered.published_files = epochs.settings.publish(&record)?;
                 epochs.log.finish(record.epoch)?;
             }
             recovered.plan = Some(record.plan.clone());
@@ -148,7 +150,7 @@ impl Epochs {
             epochs.positions = record.positions.clone();
             epochs.last = Some(record);
         }
-        recovered.deleted_files = epochs.delete_leftovers(true)?;
+        recovered.deleted_files = epochs.settings.delete_leftovers(epochs.last.as_ref(), true)?;
         tracing::info!(
             epoch = epochs.last.as_ref().map_or(0, |last| last.epoch),
             published_files = recovered.published_files,
@@ -255,9 +257,16 @@ impl Epochs {
         }
     }
 
-    /// The commits from now on say nothing of these partitions.
-    pub fn forget(&mut self, partitions: &[Partition]) {
-        self.positions.retain(|partition, _| !partitions.contains(partition));
+    /// The commits from now on say nothing of what lies before these offsets of partitions.
+    pub fn forget(&mut self, before: &BTreeMap<Partition, i64>) {
+        for (partition, offset) in before {
+            if let Some(position) = self.positions.get_mut(partition) {
+                position.ranges.forget_before(*offset);
+                if position.ranges.end().is_none() {
+                    self.positions.remove(partition);
+                }
+            }
+        }
     }
 
     /// Whether the last commit says what the next one will of positions and of the hosts that share the work.
@@ -301,18 +310,18 @@ impl Epochs {
         reached(self, Step::Written);
         self.log.commit()?;
         reached(self, Step::Committed);
-        self.publish_files(&record)?;
+        self.settings.publish_files(&record)?;
         reached(self, Step::Published);
-        self.write_manifests(&record)?;
+        self.settings.write_manifests(&record)?;
         reached(self, Step::Manifested);
         self.log.finish(epoch)?;
         reached(self, Step::Finished);
         let obsolete: Vec<PathBuf> = record.outputs.values().flat_map(|token| token.obsolete.clone()).collect();
         self.positions.clone_from(&record.positions);
         self.last = Some(record);
-        obsolete.iter().try_for_each(|path| self.remove(path))?;
+        obsolete.iter().try_for_each(|path| self.settings.remove(path))?;
         if !self.is_tidy {
-            self.delete_leftovers(false)?;
+            self.settings.delete_leftovers(self.last.as_ref(), false)?;
             self.is_tidy = true;
         }
         self.last.as_ref().ok_or_else(|| Error::new(ErrorKind::Internal, "the commit that was just made is gone"))
@@ -350,160 +359,6 @@ impl Epochs {
             sharing: self.sharing.clone(),
         }
     }
-
-    fn publish(&self, record: &CommitRecord) -> Result<usize> {
-        let moved = self.publish_files(record)?;
-        self.write_manifests(record)?;
-        Ok(moved)
-    }
-
-    /// Compares what waits for its name with the checksums of the record, before anything is moved: between the commit and
-    /// this start the disk may have changed it.
-    #[expect(clippy::collapsible_match, reason = "a guard that reads a file hides what the arm costs")]
-    fn check_staged(&self, record: &CommitRecord) -> Result<()> {
-        let disk = &self.settings.disk;
-        for file in record.outputs.values().flat_map(|token| &token.files) {
-            let failed = |error| storage(&file.staged, "cannot be read", error);
-            match disk.size_bytes(&file.staged).map_err(failed)? {
-                // It has its name already.
-                None => {}
-                Some(bytes) if bytes == file.bytes => {
-                    if checksum(disk, &file.staged, bytes).map_err(failed)? != file.crc32 {
-                        return Err(damaged(record.epoch, file, "its checksum does not match"));
-                    }
-                }
-                Some(bytes) => {
-                    return Err(damaged(record.epoch, file, &format!("{bytes} bytes instead of {}", file.bytes)));
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Refuses to go on from an older commit than the one whose files are in the lake: the log has lost records that were
-    /// synced, and the rows would come twice. Looked at only where the log ends in a broken line: a lake may be large.
-    fn check_not_behind(&self, logged: Option<&Last>) -> Result<()> {
-        let transacted = self.settings.transaction.as_ref().and_then(|transaction| transaction.last());
-        let known = logged.map(|last| last.record.epoch).max(transacted.map(|record| record.epoch));
-        let epoch = known.unwrap_or(0);
-        for (output, lake) in &self.settings.lakes {
-            let failed = |error| storage(lake, "cannot be listed", error);
-            let staging = lake.join(STAGING);
-            for path in self.settings.disk.files_below(lake).map_err(failed)? {
-                let is_published = !path.starts_with(&staging);
-                let written = path.file_name().and_then(|name| name.to_str());
-                let written = written.and_then(|name| epoch_of(output, &self.settings.host, name));
-                if is_published && let Some(later) = written.filter(|written| *written > epoch) {
-                    let what = format!(
-                        "the commit log in {} ends in a damaged line behind epoch {epoch}, but {} is of epoch {later}",
-                        self.settings.folder.display(),
-                        path.display()
-                    );
-                    return Err(Error::new(ErrorKind::Storage, what).help(
-                        "the disk changed a record that was synced, and going on would write its rows again: restore the \
-                         data folder from a copy, or start with an empty data folder and a fresh lake",
-                    ));
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Gives the record's files their final names; those that have them already are done.
-    fn publish_files(&self, record: &CommitRecord) -> Result<usize> {
-        let disk = &self.settings.disk;
-        let mut folders = BTreeSet::new();
-        let mut moved = 0;
-        for file in record.outputs.values().flat_map(|token| &token.files) {
-            let failed = |error| storage(&file.published, "cannot be published", error);
-            // Another host may do the same at the same time: see `adopt`.
-            match disk.rename(&file.staged, &file.published) {
-                Ok(()) => moved += 1,
-                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                    if disk.size_bytes(&file.published).map_err(failed)? != Some(file.bytes) {
-                        return Err(not_there(record.epoch, file));
-                    }
-                }
-                Err(error) => return Err(failed(error)),
-            }
-            folders.extend(file.published.parent().map(Path::to_path_buf));
-            folders.extend(file.staged.parent().map(Path::to_path_buf));
-        }
-        for file in record.outputs.values().flat_map(|token| &token.removed) {
-            self.remove(&file.path)?;
-            folders.extend(file.path.parent().map(Path::to_path_buf));
-        }
-        for folder in folders {
-            disk.sync_folder(&folder).map_err(|error| storage(&folder, "cannot be synced", error))?;
-        }
-        Ok(moved)
-    }
-
-    /// One manifest for each output that got or lost files: the whole view of what the epoch changed.
-    fn write_manifests(&self, record: &CommitRecord) -> Result<()> {
-        let has_changed = |token: &Token| !token.files.is_empty() || !token.removed.is_empty();
-        for (output, token) in record.outputs.iter().filter(|(_, token)| has_changed(token)) {
-            let Some(lake) = self.settings.lakes.get(output) else { continue };
-            let folder = lake.join("_manifest");
-            let path = folder.join(format!("{}-{:010}.json", record.host, record.epoch));
-            let below = |path: &Path| path.strip_prefix(lake).unwrap_or(path).to_path_buf();
-            let mut manifest = serde_json::json!({
-                "host": record.host, "epoch": record.epoch, "plan": record.plan, "output": output,
-                "committed_at_ms": record.committed_at_ms,
-                "files": token.files.iter().map(|file| serde_json::json!({
-                    "path": below(&file.published), "rows": file.rows, "bytes": file.bytes,
-                })).collect::<Vec<_>>(),
-            });
-            if !token.removed.is_empty() {
-                manifest["removed"] = token.removed.iter().map(|file| serde_json::json!(below(&file.path))).collect();
-            }
-            write_whole(self.settings.disk.as_ref(), &path, manifest.to_string().as_bytes())
-                .map_err(|error| storage(&path, "cannot be written", error))?;
-        }
-        Ok(())
-    }
-
-    /// Deletes what the last commit does not name in this host's staging, and in that of others that adopted what it left.
-    /// Files of later epochs stay: whoever makes them may be at work, and commit them. In its own staging the host itself
-    /// knows better: at its start all of that goes, and then what is there is its own work.
-    fn delete_leftovers(&self, at_start: bool) -> Result<usize> {
-        let waiting = self.waiting_spool();
-        let epoch = self.last.as_ref().map_or(0, |last| last.epoch);
-        let host = &self.settings.host;
-        let mut deleted = 0;
-        for (output, lake) in &self.settings.lakes {
-            let staging = lake.join(STAGING);
-            let files = self
-                .settings
-                .disk
-                .files_below(&staging)
-                .map_err(|error| storage(&staging, "cannot be listed", error))?;
-            let is_leftover = |path: &PathBuf| {
-                let mut below = path.strip_prefix(&staging).ok()?.iter();
-                let (folder, name) = (below.next()?.to_str()?, below.next_back()?.to_str()?);
-                let is_dead = || {
-                    let maker = Host { id: folder.to_owned(), ..host.clone() };
-                    epoch_of(output, &maker, name).is_some_and(|made| made <= epoch)
-                };
-                let is_own = self.settings.is_host && folder == host.id;
-                let may_go = if is_own { at_start } else { host.stages_in(folder) && is_dead() };
-                Some(may_go && !waiting.contains(path))
-            };
-            for path in files.into_iter().filter(|path| is_leftover(path) == Some(true)) {
-                self.remove(&path)?;
-                deleted += 1;
-            }
-        }
-        Ok(deleted)
-    }
-
-    fn waiting_spool(&self) -> BTreeSet<PathBuf> {
-        self.last.iter().flat_map(|record| record.outputs.values()).flat_map(Token::spool_files).collect()
-    }
-
-    fn remove(&self, path: &Path) -> Result<()> {
-        self.settings.disk.remove(path).map_err(|error| storage(path, "cannot be removed", error))
-    }
 }
 
 /// What the workers counted as written is what lies in closed files, by their footers, and in the spool.
@@ -526,34 +381,4 @@ fn check_rows(record: &CommitRecord) -> Result<()> {
         }
     }
     Ok(())
-}
-
-fn damaged(epoch: u64, file: &StagedFile, what: &str) -> Error {
-    let (published, staged) = (file.published.display(), file.staged.display());
-    let what = format!("epoch {epoch} committed {published}, but its staged file {staged} is damaged: {what}");
-    Error::new(ErrorKind::Storage, what).help(
-        "the disk lost or changed what was synced: restore the file from a copy, or replay the source from an older position; \
-         nothing was changed",
-    )
-}
-
-fn not_there(epoch: u64, file: &StagedFile) -> Error {
-    let (published, staged) = (file.published.display(), file.staged.display());
-    let what =
-        format!("epoch {epoch} committed {published}, but neither it nor its staged file {staged} is there whole");
-    Error::new(ErrorKind::Storage, what)
-        .help("restore the file, or take the positions back before this epoch; nothing was changed")
-}
-
-/// Where a host stages files for one lake: on the lake's file system, out of the sight of globs.
-pub fn staging_folder(lake: &Path, host: &Host) -> PathBuf {
-    lake.join(STAGING).join(&host.id)
-}
-
-/// A lake's folder for what is not published.
-const STAGING: &str = ".staging";
-
-pub(super) fn storage(path: &Path, what: &str, error: std::io::Error) -> Error {
-    let help = way_out(&error);
-    Error::new(ErrorKind::Storage, format!("{} {what}", path.display())).caused_by(error).help(help)
 }

@@ -26,15 +26,17 @@ mod damage_tests;
 mod epochs;
 mod folder;
 mod kafka;
+mod lakes;
 mod log;
 mod record;
 mod rewind;
 pub(crate) mod topic;
 
 pub use adopt::{Taker, adopt, settle_all};
-pub use epochs::{Epochs, Recovered, Settings, Step, Transaction, staging_folder};
+pub use epochs::{Epochs, Recovered, Settings, Step, Transaction};
 pub use folder::{Copied, DataFolder, Host, fresh_id};
 pub use kafka::{Cluster, Fenced, GroupOffsets, Transactions};
+pub use lakes::staging_folder;
 pub use log::last_commit;
 pub use record::{CommitRecord, ConfigChange, PlanStamp, Sharing, positions_of};
 pub use rewind::{LakeFile, Point, RemovedFile, Rewind};

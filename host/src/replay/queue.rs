@@ -11,11 +11,12 @@ use serde::{Deserialize, Serialize};
 use super::claim::claimed_by;
 use super::filter::{Filter, Replayed, file_of};
 use super::stored::{Blocks, StoredFile, files};
-use super::topic::{Taken, count_in, take};
+use super::topic::{Taken, count_in, partition_of, take};
 use crate::commit::{CommitRecord, Transactions, last_commit};
 use crate::config::{KafkaOutput, Pipeline, Rejects};
 use crate::disk::{Disk, RealDisk, write_whole};
 use crate::error::{Error, ErrorKind, Result};
+use crate::output::kafka::first_offsets;
 use crate::record::Partition;
 use crate::source::{FileIdentity, Positions};
 
@@ -131,15 +132,32 @@ impl Replays {
         Ok(replayed(last_commit(&self.data)?.as_ref()))
     }
 
-    /// The partitions of files that are gone by their age: of them nothing can be replayed any more, so nobody has to know what
-    /// was. None where the files are kept for good, or their folder is not there, as when its disk is away.
-    pub fn gone(&self, positions: &Positions) -> Vec<Partition> {
-        let Rejects::File { path: folder, keep: Some(_) } = &self.rejects else { return Vec::new() };
-        if !folder.join("_manifest").is_dir() {
-            return Vec::new();
-        }
-        let own = positions.keys().filter(|partition| partition.is_of_rejects());
-        own.filter(|partition| !folder.join(file_of(&partition.key)).exists()).cloned().collect()
+    /// By partition of rejects the offset before which nothing can be replayed any more, so that nobody has to know what was:
+    /// files that are gone by their age, and what a topic does not keep. What a replay waits for is in neither.
+    pub fn gone(&self, positions: &Positions) -> Result<BTreeMap<Partition, i64>> {
+        let needed = self.needed()?;
+        let noted = positions.keys().filter(|partition| partition.is_of_rejects());
+        let noted =
+            noted.map(|partition| (partition, file_of(&partition.key))).filter(|(_, file)| !needed.contains(*file));
+        Ok(match &self.rejects {
+            // A folder that is not there may be on a disk that is away.
+            Rejects::File { path: folder, keep: Some(_) } if folder.join("_manifest").is_dir() => {
+                let gone = noted.filter(|(_, file)| !folder.join(file).exists());
+                gone.map(|(partition, _)| (partition.clone(), i64::MAX)).collect()
+            }
+            Rejects::File { .. } => BTreeMap::new(),
+            Rejects::Kafka(settings) => {
+                let noted: Vec<_> = noted
+                    .filter_map(|(partition, file)| Some((partition, partition_of(&settings.topic.value, file)?)))
+                    .collect();
+                // Brokers are asked for a reason only.
+                let first = if noted.is_empty() { BTreeMap::new() } else { first_offsets(settings)? };
+                noted
+                    .into_iter()
+                    .filter_map(|(partition, number)| Some((partition.clone(), *first.get(&number)?)))
+                    .collect()
+            }
+        })
     }
 
     /// Takes a request up: what it is about is kept before this comes back.

@@ -45,6 +45,11 @@ pub fn partition_file(topic: &str, partition: i32) -> String {
     format!("{topic}/{partition}")
 }
 
+/// The partition of the topic that such a name stands for.
+pub(super) fn partition_of(topic: &str, file: &str) -> Option<i32> {
+    file.strip_prefix(topic)?.strip_prefix('/')?.parse().ok()
+}
+
 /// What a reject of a topic is called.
 pub fn topic_id(reject: &TopicReject) -> String {
     format!("{}:{}", reject.partition, reject.offset)

@@ -2,9 +2,11 @@
 
 mod assembly;
 mod backfill;
+mod background;
 mod boundary;
 mod captures;
 mod choose;
+mod committed;
 pub mod control;
 mod coordinator;
 pub mod life;

@@ -3,6 +3,7 @@
 //! When a broker or a file is away, the whole run goes back to the last commit and starts again inside the process: a
 //! crash, an aborted epoch and a lost broker all take this one way.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -10,10 +11,12 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 
 use super::assembly::{Assembly, lakes};
-use super::boundary::{Boundary, Inputs};
+use super::background::Background;
+use super::boundary::Boundary;
 use super::choose::choose;
+use super::committed::Committed;
 use super::control::Control;
-use super::coordinator::{Coordinator, Ended, Observer, Outcome, Request, requests};
+use super::coordinator::{Coordinator, Outcome, Request, requests};
 use super::life::{By, Changes, Entry, History, Question, Watch, What};
 use super::logic::{Change, Logic};
 use super::progress::Progress;
@@ -228,7 +231,7 @@ impl OneLife<'_> {
         let (plan, logic) = choose(assembly, recovered.plan.as_ref())?;
         let (plan, stamp) = number_plan(assembly, plan, &logic, &recovered);
         settle_spool(assembly, &mut epochs, &recovered, tally)?;
-        let gone = epochs.last().map(|last| assembly.replays.gone(&last.positions)).unwrap_or_default();
+        let gone = epochs.last().map_or(Ok(BTreeMap::new()), |last| assembly.replays.gone(&last.positions))?;
         epochs.forget(&gone);
         let sources = self.open_sources(&mut epochs, transactions)?;
         let read = epochs.last().map(|last| last.positions.clone()).unwrap_or_default();
@@ -431,32 +434,6 @@ fn start_workers(
     Ok(workers)
 }
 
-/// Ends its threads when it is dropped.
-struct Background {
-    stop: Option<Sender<()>>,
-    thread: Option<std::thread::JoinHandle<()>>,
-}
-
-impl Background {
-    fn start(name: &str, work: impl FnOnce(Receiver<()>) + Send + 'static) -> Result<Self> {
-        let (stop, stopped) = bounded(0);
-        let thread = std::thread::Builder::new().name(name.to_owned()).spawn(move || work(stopped));
-        let thread = thread.map_err(|error| {
-            Error::new(ErrorKind::Unavailable, format!("the thread {name} cannot be started")).caused_by(error)
-        })?;
-        Ok(Self { stop: Some(stop), thread: Some(thread) })
-    }
-}
-
-impl Drop for Background {
-    fn drop(&mut self) {
-        self.stop = None;
-        if let Some(thread) = self.thread.take() {
-            drop(thread.join());
-        }
-    }
-}
-
 /// Passes a stop on to the coordinator.
 fn stop_on(stop: Receiver<()>, stopped: Arc<AtomicBool>, ask: Sender<Request>) -> Result<Background> {
     Background::start("stop", move |over| {
@@ -468,77 +445,4 @@ fn stop_on(stop: Receiver<()>, stopped: Arc<AtomicBool>, ask: Sender<Request>) -
             recv(over) -> _ => {}
         }
     })
-}
-
-/// What follows each commit.
-struct Committed<'a> {
-    assembly: &'a Assembly,
-    sources: &'a Sources,
-    tally: &'a mut Tally,
-    read: Positions,
-    /// The last epoch.
-    finished: Arc<AtomicU64>,
-}
-
-impl Inputs for Committed<'_> {
-    fn look(&mut self) -> Result<()> {
-        self.sources.rescan()?;
-        self.sources.check()
-    }
-
-    fn identify(&mut self, read: &mut Positions) {
-        self.sources.identify(read);
-        for (partition, position) in read {
-            if let Some(file) = self.assembly.replays.identity(partition) {
-                position.file = Some(file);
-            }
-        }
-    }
-}
-
-impl Observer for Committed<'_> {
-    fn ended(&mut self, ended: &Ended<'_>) -> Result<()> {
-        self.finished.store(ended.record.epoch, Ordering::Release);
-        self.tally.add(ended.record);
-        self.tally.add_pause(ended.pause, !ended.swapped.is_empty());
-        self.note(ended);
-        tracing::debug!(
-            epoch = ended.record.epoch,
-            read = ended.record.counts.total_read(),
-            out = ended.record.counts.total_out(),
-            pause_ms = ended.pause.as_millis() as u64,
-            "committed"
-        );
-        if ended.record.positions != self.read {
-            self.read.clone_from(&ended.record.positions);
-            self.sources.committed(&self.read)?;
-        }
-        Ok(())
-    }
-
-    fn settled(&mut self) -> Result<()> {
-        self.assembly.replays.committed()
-    }
-
-    fn is_moved(&self) -> bool {
-        self.sources.is_moved()
-    }
-}
-
-impl Committed<'_> {
-    /// Writes down what passed its probation, and what takes over now.
-    fn note(&self, ended: &Ended<'_>) {
-        let (epoch, history) = (ended.record.epoch, &self.assembly.history);
-        for change in ended.passed {
-            tracing::info!(epoch, "swap: passed its probation: {change}");
-            let entry = Entry::new(&change.stage, &change.next, What::Passed, By::Host);
-            history.add(Entry { epoch: Some(epoch), ..entry });
-        }
-        for change in ended.swapped {
-            let pause_ms = ended.pause.as_millis() as u64;
-            tracing::info!(epoch, pause_ms, "swap: in place from the next epoch: {change}");
-            let entry = Entry::new(&change.stage, &change.next, What::InPlace, By::Host);
-            history.add(Entry { epoch: Some(epoch + 1), plan: Some(ended.record.plan.number + 1), ..entry });
-        }
-    }
 }

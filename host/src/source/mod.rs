@@ -84,6 +84,14 @@ impl Ranges {
         }
     }
 
+    /// Takes everything before an offset out.
+    pub fn forget_before(&mut self, start: i64) {
+        self.0.retain(|range| range.1 > start);
+        if let Some(first) = self.0.first_mut() {
+            first.0 = first.0.max(start);
+        }
+    }
+
     /// The one range from the first start to `end`, which may be empty: then it only says where to go on.
     pub fn up_to(&self, end: i64) -> Self {
         Self(vec![(self.0.first().map_or(end, |first| first.0.min(end)), end)])
@@ -185,5 +193,20 @@ mod tests {
         };
         assert_eq!(merged("clicks"), [(0, 6)]);
         assert_eq!(merged(REJECTS_SOURCE), [(0, 1), (5, 6)]);
+    }
+
+    #[test]
+    fn what_lies_before_an_offset_is_forgotten() {
+        let left = |start| {
+            let mut ranges = Ranges::default();
+            [(2, 4), (6, 9)].iter().for_each(|&(start, end)| ranges.add(start, end));
+            ranges.forget_before(start);
+            ranges.as_slice().to_vec()
+        };
+        assert_eq!(left(2), [(2, 4), (6, 9)]);
+        assert_eq!(left(3), [(3, 4), (6, 9)]);
+        assert_eq!(left(4), [(6, 9)]);
+        assert_eq!(left(7), [(7, 9)]);
+        assert_eq!(left(9), []);
     }
 }

@@ -116,6 +116,25 @@ fn rejects_in_a_topic_are_replayed_once_by_one_host() {
     assert!(left.is_empty(), "{left:?}");
 }
 
+/// What was replayed is known for as long as it could be replayed again.
+#[test]
+fn what_was_replayed_of_rejects_that_their_topic_does_not_keep_is_forgotten() {
+    let job = Job::all_refused("replayed-gone", Rejects::Topic);
+    job.put(1);
+    job.replay(&[]);
+    job.kafka.delete_before(&format!("{}-rejects", job.name), 0, 4);
+    job.produce(6..7);
+    succeed(&mut caught_up(&job.pipeline));
+    let last = last_commit(&job.folder.path().join("state")).unwrap().unwrap();
+    let noted: Vec<_> = last.positions.iter().filter(|(partition, _)| partition.is_of_rejects()).collect();
+    let [(_, position)] = noted[..] else { panic!("{noted:?}") };
+    assert_eq!(position.ranges.as_slice()[0].0, 4, "{position:?}");
+    assert_eq!(counted(&job.pipeline), [("bad_version".to_owned(), 2, 2)]);
+    let said = job.replay(&[]);
+    assert!(said.contains("no reject goes in again") && said.contains("2 were replayed already"), "{said}");
+    job.check(0..7);
+}
+
 /// What a rewind cannot take out of a topic comes again with its record, and is not replayed beside it.
 #[test]
 fn rejects_in_a_topic_whose_records_are_read_again_are_not_replayed() {

@@ -36,7 +36,7 @@ use crate::source::kafka::client::{Context, away, reach};
 pub(crate) use flush::flush;
 use json::{Keys, json_options};
 use producer::{Delivered, Outgoing, Sent, producer};
-pub use read::{TopicReject, read_rejects};
+pub use read::{TopicReject, first_offsets, read_rejects};
 
 /// Rows between two looks at what was acknowledged.
 const POLL_ROWS: usize = 1024;

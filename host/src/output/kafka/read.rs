@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use rdkafka::consumer::Consumer;
+use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
 use serde_json::{Map, Value};
 
 use crate::config::KafkaOutput;
 use crate::error::{Error, ErrorKind, Result};
 use crate::record::Records;
-use crate::source::kafka::client::{configure, reach};
+use crate::source::kafka::client::{Context, configure, reach};
 use crate::source::kafka::{PartsReader, part_client};
 
 const OWNER: &str = "[rejects]";
@@ -31,15 +31,16 @@ pub struct TopicReject {
     pub columns: Map<String, Value>,
 }
 
-/// Hands over every reject of a topic that a reader of committed records sees now; those of a partition in their order.
-/// Gives the end of each partition.
+/// Of each partition of a topic of rejects the first offset that is still there.
 ///
 /// # Errors
-/// `Unavailable` when the brokers are, `Input` for a record that is no reject, and what `each` returns.
-pub fn read_rejects(
-    settings: &KafkaOutput,
-    mut each: impl FnMut(TopicReject) -> Result<()>,
-) -> Result<BTreeMap<i32, i64>> {
+/// `Unavailable` when the brokers are, `Input` when there is no such topic.
+pub fn first_offsets(settings: &KafkaOutput) -> Result<BTreeMap<i32, i64>> {
+    Ok(look(settings)?.1.into_iter().map(|(partition, first, _)| (partition, first)).collect())
+}
+
+/// A client for a topic of rejects, and of each partition the first offset and the end.
+fn look(settings: &KafkaOutput) -> Result<(BaseConsumer<Context>, Vec<(i32, i64, i64)>)> {
     let (brokers, topic) = (&settings.brokers.value, &settings.topic.value);
     let failed = |error: KafkaError| {
         Error::new(ErrorKind::Unavailable, format!("{OWNER}: topic {topic:?} cannot be read")).caused_by(error)
@@ -57,6 +58,20 @@ pub fn read_rejects(
         return Err(Error::new(ErrorKind::Input, format!("{OWNER}: there is no topic {topic:?} at {brokers}"))
             .help("is it the right one? a run makes none"));
     }
+    Ok((client, parts))
+}
+
+/// Hands over every reject of a topic that a reader of committed records sees now; those of a partition in their order.
+/// Gives the end of each partition.
+///
+/// # Errors
+/// `Unavailable` when the brokers are, `Input` for a record that is no reject, and what `each` returns.
+pub fn read_rejects(
+    settings: &KafkaOutput,
+    mut each: impl FnMut(TopicReject) -> Result<()>,
+) -> Result<BTreeMap<i32, i64>> {
+    let topic = &settings.topic.value;
+    let (client, parts) = look(settings)?;
     let each = |records: &Records| {
         for (index, offset) in records.offsets.iter().enumerate() {
             let partition = records.partition_number;
