@@ -21,7 +21,7 @@ REPOSITORY = Path(__file__).resolve().parent.parent.parent
 EXAMPLE = REPOSITORY / "examples" / "clicks"
 RUN_EXAMPLE = REPOSITORY / "tests" / "example"
 CACHE = Path(os.environ.get("MILLSTREAM_CACHE", Path.home() / ".cache" / "millstream"))
-MILLSTREAM = os.environ.get("MILLSTREAM", "millstream")
+MILLSTREAM = os.environ.get("MILLSTREAM", Path(os.environ.get("CARGO_TARGET_DIR", CACHE / "target")) / "release" / "millstream")
 WORK = CACHE / "bench"
 OUTPUTS = ["purchases", "views"]
 

@@ -13,8 +13,8 @@ use rdkafka::producer::{BaseProducer, Producer};
 use crate::error::Result;
 use crate::source::kafka::client::Context;
 
-/// How long lingering is off, and then how long deliveries are looked for, until the next look whether all is done, at first
-/// and at most: each look costs a little, so who waits for long looks less often.
+/// How long lingering is off until the next look whether all is done, at first and at most: each look costs a little, so who
+/// waits for long looks less often.
 const STEP: Duration = Duration::from_millis(1);
 const LONGEST_STEP: Duration = Duration::from_millis(20);
 
@@ -34,7 +34,21 @@ pub(crate) fn flush(
         let step_ms = i32::try_from(step.as_millis()).unwrap_or(i32::MAX);
         // SAFETY: the client lives as long as `producer`; the call may be made from any thread, beside any other.
         unsafe { native::rd_kafka_flush(producer.client().native_ptr(), step_ms) };
-        producer.poll(step);
+        serve(producer);
     }
     Ok(())
+}
+
+/// Takes the answers that are there, without waiting: rust-rdkafka's `poll` takes one batch's, and spins through the last
+/// millisecond of its time.
+fn serve(producer: &BaseProducer<Context>) {
+    let mut waiting = i32::MAX;
+    while waiting > 0 {
+        producer.poll(Duration::ZERO);
+        let now = producer.in_flight_count();
+        if now >= waiting {
+            return;
+        }
+        waiting = now;
+    }
 }
