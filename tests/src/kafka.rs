@@ -9,9 +9,10 @@ use std::io::{ErrorKind, Write};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::{Mutex, OnceLock};
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use pollster::block_on;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
@@ -292,8 +293,8 @@ impl Kafka {
         self.config().create().expect("an admin client")
     }
 
-    fn process(&self) -> std::sync::MutexGuard<'_, Option<Child>> {
-        self.process.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    fn process(&self) -> parking_lot::MutexGuard<'_, Option<Child>> {
+        self.process.lock()
     }
 
     fn properties_file(&self) -> PathBuf {

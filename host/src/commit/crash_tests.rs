@@ -3,13 +3,14 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use arrow::array::{AsArray, BinaryArray};
 use arrow::datatypes::Int64Type;
 use millstream_sdk::LogicalType;
+use parking_lot::Mutex;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
 use super::{CommitRecord, Epochs, Host, PlanStamp, Settings, Step, Transaction};
@@ -180,7 +181,7 @@ struct MemoryTopic {
 impl MemoryTopic {
     /// Each epoch is there once, and together they have all rows.
     fn check(&self, counts: &Counts, what: &str) {
-        let committed = self.committed.lock().unwrap();
+        let committed = self.committed.lock();
         let epochs: Vec<u64> = committed.iter().map(|record| record.epoch).collect();
         assert_eq!(epochs, (1..=epochs.len() as u64).collect::<Vec<_>>(), "{what}: each epoch once");
         let rows: u64 = committed.iter().map(|record| record.counts.total_out()).sum();
@@ -203,7 +204,7 @@ impl Transaction for MemoryTransaction {
         let asked = self.topic.asked.fetch_add(1, Ordering::Relaxed) + 1;
         let silent = self.topic.silent.filter(|(request, _)| *request == asked);
         if silent.is_none_or(|(_, is_made)| is_made) {
-            self.topic.committed.lock().unwrap().push(record.clone());
+            self.topic.committed.lock().push(record.clone());
         }
         match silent {
             None => Ok(()),
@@ -230,7 +231,7 @@ fn live_with(disk: &Arc<MemoryDisk>, incarnation: u64, topic: Option<&Arc<Memory
         host: host.clone(),
         lakes: BTreeMap::from([("rows".to_owned(), lake()), (REJECTS.to_owned(), PathBuf::from("/lake/rejects"))]),
         transaction: topic.map(|topic| {
-            let last = topic.committed.lock().unwrap().last().cloned();
+            let last = topic.committed.lock().last().cloned();
             Arc::new(MemoryTransaction { topic: Arc::clone(topic), last }) as Arc<dyn Transaction>
         }),
         is_host: true,

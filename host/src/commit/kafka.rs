@@ -35,31 +35,33 @@
 //! What the transaction ends with, and where reading the topic ends: see `super::topic`.
 
 mod claims;
+mod cluster;
+mod fenced;
+mod read;
 
-use std::cell::Cell;
-use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use arrow::array::Array;
+use parking_lot::Mutex;
 use rdkafka::TopicPartitionList;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::config::ClientConfig;
-use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerGroupMetadata};
+use rdkafka::consumer::ConsumerGroupMetadata;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::{BaseProducer, Producer};
 
 use super::record::CommitRecord;
-use super::topic::{self, CommitTopic, Each, Steps};
+use super::topic::{self, Steps};
 use crate::error::{Error, ErrorKind, Result};
 use crate::output::kafka::flush;
 use crate::output::kafka::producer::{self, Delivered, Outgoing, Transactional};
-use crate::record::Records;
 use crate::source::Positions;
 use crate::source::kafka::client::{Context, away, configure, not_created, reach};
-use crate::source::kafka::{PartsReader, part_client};
+
+pub use cluster::Cluster;
+pub use fenced::Fenced;
 
 /// How long the brokers may take for one step.
 const TIMEOUT: Duration = Duration::from_secs(60);
@@ -76,13 +78,6 @@ const LONGEST: Duration = Duration::from_secs(15 * 60);
 /// By then it is known why a row was not taken.
 const REASON: Duration = Duration::from_secs(1);
 
-/// A commit of another host that is under way is over by then.
-const STUCK: Duration = Duration::from_secs(3);
-
-/// A host that is fenced so often, so soon, is not alone.
-const FENCED_OFTEN: usize = 3;
-const FENCED_SOON: Duration = Duration::from_secs(60);
-
 /// What commits speak of themselves as in errors.
 const OWNER: &str = "the commit";
 
@@ -96,62 +91,6 @@ pub struct GroupOffsets {
 
 /// Finds the groups' offsets that stand for positions.
 type Groups = Box<dyn Fn(&Positions) -> Result<Vec<GroupOffsets>> + Send + Sync>;
-
-/// When the host's producer was fenced, the last times: outlives a run that goes back.
-#[derive(Clone, Debug, Default)]
-pub struct Fenced(Arc<Mutex<Vec<Instant>>>);
-
-impl Fenced {
-    /// It was for a reason: the host had lost its place in the group.
-    pub fn forget(&self) {
-        self.times().clear();
-    }
-
-    /// Notes one more time; whether it was too often.
-    fn add(&self) -> bool {
-        let mut times = self.times();
-        times.retain(|time| time.elapsed() < FENCED_SOON);
-        times.push(Instant::now());
-        times.len() >= FENCED_OFTEN
-    }
-
-    fn times(&self) -> std::sync::MutexGuard<'_, Vec<Instant>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// The brokers that hold a pipeline's transactions, and how they are reached.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Cluster {
-    /// As the pipeline file has them.
-    pub brokers: String,
-    /// librdkafka's settings.
-    pub properties: BTreeMap<String, String>,
-}
-
-impl Cluster {
-    /// The one that a source reads from: of its settings those that say how brokers are reached.
-    pub fn of_reader(brokers: &str, properties: &BTreeMap<String, String>) -> Self {
-        let reaches = |name: &str| REACHING.iter().any(|prefix| name.starts_with(prefix));
-        let properties = properties.iter().filter(|(name, _)| reaches(name));
-        let properties = properties.map(|(name, value)| (name.clone(), value.clone())).collect();
-        Self { brokers: brokers.to_owned(), properties }
-    }
-}
-
-/// How librdkafka's settings begin that producers and consumers have alike, and that say how brokers are reached.
-const REACHING: [&str; 10] = [
-    "security.",
-    "sasl.",
-    "ssl.",
-    "enable.ssl.",
-    "enable.sasl.",
-    "https.",
-    "socket.",
-    "broker.",
-    "client.",
-    "reconnect.",
-];
 
 /// The host's transactions on one Kafka cluster.
 pub struct Transactions {
@@ -228,7 +167,7 @@ impl Transactions {
     /// For a writer of one output of one worker, what becomes of its rows: the commit waits for them.
     pub(crate) fn delivered(&self, owner: &str, topic: &str) -> Arc<Delivered> {
         let delivered = Delivered::new(owner, topic);
-        let mut all = self.delivered.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = self.delivered.lock();
         // A writer that is gone, because another plan took over, has had its rows committed.
         all.retain(|of_writer| Arc::strong_count(of_writer) > 1);
         all.push(Arc::clone(&delivered));
@@ -237,7 +176,7 @@ impl Transactions {
 
     /// Whether the brokers have every row of the epoch, and all else that was sent.
     fn is_delivered(&self) -> Result<bool> {
-        let all = self.delivered.lock().unwrap_or_else(PoisonError::into_inner);
+        let all = self.delivered.lock();
         all.iter().try_for_each(|of_writer| of_writer.check(&self.cluster.brokers))?;
         Ok(self.producer.in_flight_count() == 0 && all.iter().all(|of_writer| of_writer.is_complete()))
     }
@@ -245,7 +184,7 @@ impl Transactions {
     /// A row that was not taken ends the transaction, and is the reason why nothing else is taken: the commit says so, when
     /// it can be known soon.
     fn refused_row(&self) -> Option<Error> {
-        let all = self.delivered.lock().unwrap_or_else(PoisonError::into_inner);
+        let all = self.delivered.lock();
         let found = || all.iter().find_map(|of_writer| of_writer.refused(&self.cluster.brokers));
         let is_known = || Ok(found().is_some() || self.producer.in_flight_count() == 0);
         flush(&self.producer, REASON, is_known).ok()?;
@@ -257,7 +196,7 @@ impl Transactions {
         if self.is_open.load(Ordering::Acquire) {
             return Ok(());
         }
-        let _beginning = self.beginning.lock().unwrap_or_else(PoisonError::into_inner);
+        let _beginning = self.beginning.lock();
         if !self.is_open.load(Ordering::Acquire) {
             self.producer.begin_transaction().map_err(|error| self.failed("a transaction cannot be begun", error))?;
             self.is_open.store(true, Ordering::Release);
@@ -302,24 +241,6 @@ impl Transactions {
         })
     }
 
-    /// The last record of each host of the pipeline, as they are now; the one that was committed last at the end.
-    pub fn read_records(&self) -> Result<Vec<CommitRecord>> {
-        topic::read_records(&TopicReader {
-            transactions: self,
-            deadline: Instant::now() + TIMEOUT,
-            stuck: Cell::new(Some(Instant::now() + STUCK)),
-            of_all: self.reader("read_uncommitted")?,
-            of_committed: self.reader("read_committed")?,
-        })
-    }
-
-    /// Of these records those of hosts with the same groups: they share the work.
-    pub fn read_records_of(&self, groups: &BTreeMap<String, String>) -> Result<Vec<CommitRecord>> {
-        let mut records = self.read_records()?;
-        records.retain(|record| record.sharing.groups == *groups);
-        Ok(records)
-    }
-
     /// What an error means when somebody else has committed under the host's id since this was opened, because the host stood
     /// still, or came back: it says nothing of disk and records, for what was read of them is not true any more.
     pub fn unless_outrun(&self, error: Error) -> Error {
@@ -330,61 +251,6 @@ impl Transactions {
         }
         Error::new(ErrorKind::Unavailable, format!("somebody else has committed what host {} left", self.host))
             .caused_by(error)
-    }
-
-    /// Ends the transactions of hosts that stay open in the commit topic: a host that was killed in the middle of a commit
-    /// would hold up all others until its transaction times out. One that is only slow throws its epoch away and comes back.
-    fn end_stuck(&self, open: (i64, i64), deadline: Instant) -> Result<()> {
-        let mut hosts = BTreeSet::new();
-        let reader = self.reader("read_uncommitted")?;
-        self.read(reader, open, deadline, &mut |_, key, _| {
-            let host = key.and_then(|key| std::str::from_utf8(key).ok()?.rsplit_once('/'));
-            hosts.extend(host.map(|(host, _)| host.to_owned()));
-            Ok(())
-        })?;
-        for host in hosts.into_iter().filter(|host| *host != self.host) {
-            tracing::info!(host, "a host's transaction stays open: it is ended in its place");
-            let transactional = Transactional { id: id_of(&self.pipeline, &host), timeout: ALLOWANCE };
-            let Cluster { brokers, properties } = &self.cluster;
-            let (producer, _) = producer::producer(OWNER, brokers, properties, Some(&transactional))?;
-            answered(|| producer.init_transactions(CALL))
-                .map_err(|error| self.failed("a transaction that stays open cannot be ended", error))?;
-        }
-        Ok(())
-    }
-
-    /// Reads the commit topic from one offset to another: offset, key and value of each message.
-    fn read(
-        &self,
-        client: BaseConsumer<Context>,
-        (from, end): (i64, i64),
-        deadline: Instant,
-        take: &mut Each<'_>,
-    ) -> Result<()> {
-        let each = |records: &Records| {
-            records.offsets.iter().enumerate().try_for_each(|(index, offset)| {
-                let keys = records.keys.as_ref().filter(|keys| keys.is_valid(index));
-                take(*offset, keys.map(|keys| keys.value(index)), records.value(index))
-            })
-        };
-        let patience = |_| if Instant::now() < deadline { Ok(()) } else { Err(self.away()) };
-        PartsReader::start(OWNER, &self.topic, client, &[(0, from, end)])?.read(each, patience)
-    }
-
-    fn reader(&self, isolation: &str) -> Result<BaseConsumer<Context>> {
-        part_client(self.client.clone(), OWNER, isolation)
-    }
-
-    /// The first offset of the commit topic and its end, as this reader sees it.
-    fn bounds(&self, reader: &BaseConsumer<Context>, deadline: Instant) -> Result<(i64, i64)> {
-        loop {
-            match reader.fetch_watermarks(&self.topic, 0, CALL) {
-                Ok(bounds) => return Ok(bounds),
-                Err(error) if Instant::now() >= deadline => return Err(self.away().caused_by(error)),
-                // A topic that was just made is not known everywhere at once.
-                Err(_) => drop(reader.poll(Duration::from_millis(100))),
-            }
-        }
     }
 
     fn failed(&self, what: &str, error: KafkaError) -> Error {
@@ -481,46 +347,6 @@ impl Steps for Transactions {
             .map_err(|error| self.failed("the transaction is not known to be committed", error))?;
         self.is_open.store(false, Ordering::Release);
         Ok(())
-    }
-}
-
-/// The commit topic, as it is read once.
-struct TopicReader<'a> {
-    transactions: &'a Transactions,
-    deadline: Instant,
-    /// Until when a transaction that is open is taken for one that is about to end.
-    stuck: Cell<Option<Instant>>,
-    of_all: BaseConsumer<Context>,
-    of_committed: BaseConsumer<Context>,
-}
-
-impl CommitTopic for TopicReader<'_> {
-    fn end(&self) -> Result<i64> {
-        Ok(self.transactions.bounds(&self.of_all, self.deadline)?.1)
-    }
-
-    fn stable_end(&self) -> Result<i64> {
-        Ok(self.transactions.bounds(&self.of_committed, self.deadline)?.1)
-    }
-
-    fn wait(&self) -> Result<()> {
-        if Instant::now() >= self.deadline {
-            let what = format!("{OWNER}: somebody's transaction in topic {:?} stays open", self.transactions.topic);
-            return Err(Error::new(ErrorKind::Unavailable, what).help(
-                "it ends by itself after its `transaction.timeout.ms`; does another host of this pipeline hang?",
-            ));
-        }
-        if self.stuck.get().is_some_and(|until| Instant::now() >= until) {
-            self.stuck.set(None);
-            self.transactions.end_stuck((self.stable_end()?, self.end()?), self.deadline)?;
-        }
-        drop(self.of_committed.poll(Duration::from_millis(100)));
-        Ok(())
-    }
-
-    fn read(&self, each: &mut Each<'_>) -> Result<()> {
-        let bounds = self.transactions.bounds(&self.of_committed, self.deadline)?;
-        self.transactions.read(self.transactions.reader("read_committed")?, bounds, self.deadline, each)
     }
 }
 

@@ -1,11 +1,12 @@
 //! A generation that answers: from the resident index when it was built, else from RocksDB.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 
 use arrow::array::{Array, ArrayRef, AsArray, BooleanBufferBuilder, DictionaryArray};
 use arrow::buffer::BooleanBuffer;
 use arrow::datatypes::{DataType, Int32Type};
+use parking_lot::Mutex;
 
 use super::ServedFrom;
 use super::budget::{Budget, Lease};
@@ -121,7 +122,7 @@ impl Generation {
     }
 
     fn set_cache(&self, lease: Option<Lease>) {
-        let mut held = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut held = self.cache.lock();
         self.store.resize_cache(cache_bytes(lease.as_ref().map_or(0, Lease::bytes)));
         *held = lease;
     }

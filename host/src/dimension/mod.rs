@@ -35,10 +35,11 @@ mod tests;
 mod text;
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::Arc;
 
 use arrow::array::ArrayRef;
 use arrow::datatypes::DataType;
+use parking_lot::{Mutex, MutexGuard, RwLock};
 
 use self::budget::Budget;
 use self::file::{Stamp, digest};
@@ -179,7 +180,7 @@ impl Dimension {
     }
 
     fn current(&self) -> Arc<Generation> {
-        self.current.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.current.read().clone()
     }
 
     /// Looks at the file and loads it when it changed and has settled, that is when two calls in a row see the same
@@ -193,7 +194,7 @@ impl Dimension {
     }
 
     fn reload(&self) -> Result<Reload> {
-        let mut watch = self.watch.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut watch = self.watch.lock();
         let stamp = Stamp::of(&self.settings.path.value)?;
         let refused = self.refused().as_ref().is_some_and(|(refused, _)| *refused == stamp);
         if watch.known == Some(stamp) || refused {
@@ -224,7 +225,7 @@ impl Dimension {
         *watch = Watch { known: Some(stamp), candidate: None };
         *self.refused() = None;
         let rows = generation.manifest.rows;
-        *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(generation);
+        *self.current.write() = Arc::new(generation);
         current.retire();
         Ok(Reload::Loaded { generation: number, rows })
     }
@@ -253,7 +254,7 @@ impl Dimension {
     }
 
     fn refused(&self) -> MutexGuard<'_, Option<(Stamp, String)>> {
-        self.refused.lock().unwrap_or_else(PoisonError::into_inner)
+        self.refused.lock()
     }
 }
 

@@ -1,9 +1,10 @@
 //! Events into a Kafka topic.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -40,7 +41,7 @@ impl ProducerContext for Deliveries {
     fn delivery(&self, delivered: &DeliveryResult<'_>, _: Self::DeliveryOpaque) {
         if let Err((error, _)) = delivered {
             self.failed.fetch_add(1, Ordering::Relaxed);
-            let mut first = self.first_failure.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut first = self.first_failure.lock();
             first.get_or_insert_with(|| error.clone());
         }
     }
@@ -86,7 +87,7 @@ impl KafkaSink {
         match deliveries.failed.load(Ordering::Relaxed) {
             0 => Ok(()),
             failed => {
-                let mut first = deliveries.first_failure.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut first = deliveries.first_failure.lock();
                 let error = Error::new(
                     ErrorKind::Unavailable,
                     format!("the broker did not take {failed} events for topic {:?}", self.topic),

@@ -53,6 +53,7 @@ mod merge;
 mod origin;
 mod partition;
 mod reject;
+mod reject_json;
 mod sink;
 mod spool;
 #[cfg(test)]
@@ -65,9 +66,8 @@ pub use footer::{Explained, RecordRange, footer_entries};
 pub use merge::{checksum, merge_tails};
 pub use origin::{EPOCHS_KEY, Origin, READ_KEY, ReadRange};
 pub use partition::NO_VALUE;
-pub use reject::{
-    CSV_HEADER, RefusedBy, reject_columns, reject_object, reject_records, reject_rows, reject_settings, rejects_of,
-};
+pub use reject::{CSV_HEADER, RefusedBy, reject_columns, reject_records, reject_rows, reject_settings};
+pub use reject_json::{reject_object, rejects_of};
 pub use sink::{Combine, Opening, REJECTS, RejectSink, Sink, Staged, Token, TopicWriter, settle};
 pub use token::{ColumnText, OpenFile, Part, Prefix, Prepared, StagedFile, obsolete};
 pub use writer::{Closing, Limits, ParquetWriter};

@@ -9,9 +9,8 @@ use arrow::array::RecordBatch;
 use serde::{Deserialize, Serialize};
 
 use super::kafka::KafkaWriter;
-use super::reject::{
-    RefusedBy, reject_again, reject_columns, reject_json, reject_records, reject_rows, reject_settings,
-};
+use super::reject::{RefusedBy, reject_again, reject_columns, reject_records, reject_rows, reject_settings};
+use super::reject_json::reject_json;
 use super::{
     Closing, Limits, ParquetWriter, Place, Prepared, ReadRange, StagedFile, is_too_old, merge_tails, obsolete,
 };

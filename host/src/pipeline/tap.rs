@@ -2,13 +2,14 @@
 //! person asked for. A tap costs the stream one lock and some reference counts a batch.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use arrow::array::{RecordBatch, UInt32Array};
 use arrow::compute::take_record_batch;
 use crossbeam_channel::{Receiver, Sender, bounded};
+use parking_lot::Mutex;
 
 use crate::record::Refusal;
 
@@ -57,7 +58,7 @@ impl Tap {
         if self.is_capturing.load(Ordering::Relaxed) {
             self.take(&sample, rejects);
         }
-        let mut recent = lock(&self.recent);
+        let mut recent = self.recent.lock();
         let oldest = if recent.len() == RECENT_BATCHES { recent.pop_front() } else { None };
         recent.push_back(sample);
         // A batch is large: it is freed without the lock.
@@ -67,7 +68,7 @@ impl Tap {
 
     /// The batches that the stage has seen last.
     pub fn recent(&self) -> Vec<Sample> {
-        lock(&self.recent).iter().cloned().collect()
+        self.recent.lock().iter().cloned().collect()
     }
 
     /// Asks for the next rows in front of the stage, or those of them that it rejects; `captured` waits for them. A capture
@@ -76,7 +77,7 @@ impl Tap {
         let (done, taken) = bounded(1);
         let number = self.captures.fetch_add(1, Ordering::Relaxed);
         let capture = Capture { number, rows_left: rows.max(1), only_rejected, taken: Vec::new(), done };
-        if let Some(before) = lock(&self.capture).replace(capture) {
+        if let Some(before) = self.capture.lock().replace(capture) {
             // Nobody waits any more: then the rows are not wanted.
             let _ = before.done.send(before.taken);
         }
@@ -89,7 +90,7 @@ impl Tap {
         if let Ok(taken) = capturing.rows.recv_timeout(patience) {
             return taken;
         }
-        let mut going_on = lock(&self.capture);
+        let mut going_on = self.capture.lock();
         match going_on.take_if(|capture| capture.number == capturing.number) {
             Some(capture) => {
                 self.is_capturing.store(false, Ordering::Relaxed);
@@ -101,7 +102,7 @@ impl Tap {
     }
 
     fn take(&self, sample: &Sample, rejects: &[Refusal]) {
-        let mut going_on = lock(&self.capture);
+        let mut going_on = self.capture.lock();
         let Some(capture) = going_on.as_mut() else {
             self.is_capturing.store(false, Ordering::Relaxed);
             return;
@@ -135,12 +136,8 @@ pub struct Taps(Mutex<BTreeMap<String, Arc<Tap>>>);
 impl Taps {
     /// The tap in front of a stage.
     pub fn of(&self, stage: &str) -> Arc<Tap> {
-        Arc::clone(lock(&self.0).entry(stage.to_owned()).or_default())
+        Arc::clone(self.0.lock().entry(stage.to_owned()).or_default())
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

@@ -4,9 +4,10 @@ use std::collections::HashMap;
 use std::fmt;
 use std::num::NonZeroUsize;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use wasmtime::component::{Component, Linker};
 use wasmtime::{Config, WasmBacktraceDetails};
 
@@ -327,7 +328,7 @@ impl Plugin {
     }
 
     fn log_of(&self, stage: &str) -> Arc<StageLog> {
-        let mut logs = self.logs.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut logs = self.logs.lock();
         Arc::clone(logs.entry(stage.to_owned()).or_insert_with(|| Arc::new(StageLog::new(stage, &self.digest))))
     }
 }

@@ -1,9 +1,10 @@
 //! What plugins say (`log`, stdout, stderr) on its way to the host's log: by line, bounded, tagged with the stage's name
 //! and the plugin's digest.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use tracing::Level;
 use tracing::level_filters::LevelFilter;
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
@@ -53,7 +54,7 @@ impl StageLog {
 
     /// Takes one of the second's lines; how many the second before left out, or none when they are used up.
     fn take_line(&self) -> Option<u64> {
-        let mut second = unpoisoned(&self.second);
+        let mut second = self.second.lock();
         let mut left_out = 0;
         if second.start.elapsed() >= Duration::from_secs(1) {
             left_out = second.left_out;
@@ -113,11 +114,6 @@ fn on_one_line(line: String) -> String {
     line.chars().map(shown).collect()
 }
 
-/// A lock whose holder panicked holds nothing that could be half done here.
-fn unpoisoned<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 /// One of an instance's two standard streams. Clones write to the same lines.
 #[derive(Clone, Debug)]
 pub struct LineStream {
@@ -140,19 +136,19 @@ impl LineStream {
 
     /// Forgets what was written before a call.
     pub fn begin_call(&self) {
-        unpoisoned(&self.lines).tail.clear();
+        self.lines.lock().tail.clear();
     }
 
     /// Logs a line that has no end yet, and returns the end of what was written since `begin_call`.
     pub fn end_call(&self) -> String {
-        let mut lines = unpoisoned(&self.lines);
+        let mut lines = self.lines.lock();
         let open = std::mem::take(&mut lines.open);
         self.log.line(self.level, &String::from_utf8_lossy(&open));
         String::from_utf8_lossy(&lines.tail).trim().to_owned()
     }
 
     fn take(&self, bytes: &[u8]) {
-        let mut lines = unpoisoned(&self.lines);
+        let mut lines = self.lines.lock();
         let kept = &bytes[bytes.len().saturating_sub(TAIL_MAX_BYTES)..];
         let surplus = (lines.tail.len() + kept.len()).saturating_sub(TAIL_MAX_BYTES);
         lines.tail.drain(..surplus);
@@ -206,7 +202,7 @@ mod tests {
         let tail = stream.end_call();
         assert_eq!(tail.len(), TAIL_MAX_BYTES);
         assert!(tail.ends_with("xxx\nthe end") && !tail.contains("before"));
-        assert!(unpoisoned(&stream.lines).open.is_empty());
+        assert!(stream.lines.lock().open.is_empty());
     }
 
     #[test]
@@ -219,7 +215,7 @@ mod tests {
     fn lines_beyond_the_limit_are_counted() {
         let log = log();
         (0..LOG_MAX_LINES_PER_SECOND + 5).for_each(|_| log.line(Level::DEBUG, "line"));
-        let second = unpoisoned(&log.of_stage.second);
+        let second = log.of_stage.second.lock();
         // A new second may have begun between two lines on a slow machine: then both hold some.
         assert!(second.lines <= LOG_MAX_LINES_PER_SECOND && (second.left_out == 5 || second.lines < 20));
     }

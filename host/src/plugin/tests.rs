@@ -1,12 +1,13 @@
 //! Real components that do what no plugin should.
 
 use std::io;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch, RecordBatchOptions};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, Int64Type, Schema};
+use parking_lot::Mutex;
 use tracing::level_filters::LevelFilter;
 
 use super::testing::{behave, column, engine, hostile, limits, plugin, users, users_table};
@@ -230,7 +231,7 @@ fn logged(work: impl FnOnce()) -> String {
     struct Written(Arc<Mutex<Vec<u8>>>);
     impl io::Write for Written {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.0.lock().unwrap().extend_from_slice(bytes);
+            self.0.lock().extend_from_slice(bytes);
             Ok(bytes.len())
         }
         fn flush(&mut self) -> io::Result<()> {
@@ -242,7 +243,7 @@ fn logged(work: impl FnOnce()) -> String {
     let subscriber =
         tracing_subscriber::fmt().with_ansi(false).without_time().with_writer(move || writer.clone()).finish();
     tracing::subscriber::with_default(subscriber, work);
-    let bytes = written.0.lock().unwrap().clone();
+    let bytes = written.0.lock().clone();
     String::from_utf8(bytes).unwrap()
 }
 

@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 
+use parking_lot::{Mutex, MutexGuard};
 use serde::{Deserialize, Serialize};
 
 use super::claim::claimed_by;
@@ -97,8 +98,7 @@ impl Replays {
 
     /// Says who knows the claims of topics, for as long as a run has it.
     pub(super) fn set_transactions(&self, transactions: Option<&Arc<Transactions>>) {
-        *self.transactions.lock().unwrap_or_else(PoisonError::into_inner) =
-            transactions.map(Arc::downgrade).unwrap_or_default();
+        *self.transactions.lock() = transactions.map(Arc::downgrade).unwrap_or_default();
     }
 
     /// Where a file of a replay is.
@@ -177,7 +177,7 @@ impl Replays {
     /// The same for rejects of a topic: they are taken from there.
     fn ask_topic(&self, settings: &KafkaOutput, request: &Request, replayed: &Replayed, id: String) -> Result<Asked> {
         let topic = &settings.topic.value;
-        let transactions = self.transactions.lock().unwrap_or_else(PoisonError::into_inner).upgrade();
+        let transactions = self.transactions.lock().upgrade();
         let other = transactions.map_or(Ok(None), |transactions| transactions.claimed_elsewhere(topic))?;
         if let Some(other) = other {
             let elsewhere = count_in(settings, &self.pipeline, request)?;
@@ -324,7 +324,7 @@ impl Replays {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 }
 

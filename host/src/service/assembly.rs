@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
 
 use crate::clock::Clock;
 use crate::commit::{Cluster, Fenced, Host, PlanStamp, Transactions};
@@ -124,7 +126,7 @@ impl Assembly {
     /// Opens the transactions of a run, if its epochs become true in Kafka; ends what a run before left open.
     pub fn open_transactions(&self) -> Result<Option<Arc<Transactions>>> {
         let transactions = self.cluster().map(|_| self.transactions_of(&self.host.id, &self.fenced)).transpose()?;
-        self.transactions.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&transactions);
+        self.transactions.lock().clone_from(&transactions);
         Ok(transactions)
     }
 
@@ -160,11 +162,11 @@ impl Assembly {
 
     /// The run is over: what is open is aborted when the last of its outputs is gone.
     pub fn close_transactions(&self) {
-        *self.transactions.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        *self.transactions.lock() = None;
     }
 
     fn transactions(&self) -> Option<Arc<Transactions>> {
-        self.transactions.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.transactions.lock().clone()
     }
 
     /// How the workers' files of each Parquet output become one token.

@@ -4,11 +4,12 @@
 //! crash, an aborted epoch and a lost broker all take this one way.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
+use parking_lot::Mutex;
 
 use super::assembly::{Assembly, lakes};
 use super::background::Background;

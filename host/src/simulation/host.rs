@@ -12,7 +12,7 @@ use super::job::{self, STAGE};
 use super::kafka::Cluster;
 use super::machine::{Client, HostDisk};
 use super::transactions::{
-    GROUP, INPUT, Membership, MemoryReader, MemoryTransactions, SharedMembership, committed, lock, offsets, partition,
+    GROUP, INPUT, Membership, MemoryReader, MemoryTransactions, SharedMembership, committed, offsets, partition,
 };
 use crate::clock::{Clock, ManualClock};
 use crate::commit::{
@@ -257,7 +257,7 @@ impl Host {
         let plan = job::plan(&self.settings, life.boundary.stamp.number, life.version);
         let epoch = life.boundary.epochs.next_epoch();
         let positions = life.boundary.epochs.last().map(|last| last.positions.clone()).unwrap_or_default();
-        let owned = lock(&life.membership).owned.clone();
+        let owned = life.membership.lock().owned.clone();
         let known = offsets(&positions, &owned);
         for number in 0..self.settings.workers {
             let opening = self.opening(&life.boundary.stamp, number, epoch);
@@ -289,7 +289,7 @@ impl Host {
             }
         };
         place.hold(|place| self.beat(place))?;
-        *lock(&life.membership) = place.clone();
+        *life.membership.lock() = place.clone();
         self.place = Some(place);
         Ok(())
     }
@@ -315,7 +315,7 @@ impl Host {
         let records = transactions.read_records()?;
         let epochs = &mut life.boundary.epochs;
         let known = positions_of(records.iter().chain(epochs.last()));
-        let owned = lock(&life.membership).owned.clone();
+        let owned = life.membership.lock().owned.clone();
         let by_records = offsets(&known, &owned);
         let mut starts = Vec::new();
         for number in &owned {
@@ -398,7 +398,7 @@ impl Host {
     /// Without transactions the group follows.
     fn commit_offsets(&self, life: &Life) {
         let Some(last) = life.boundary.epochs.last().filter(|_| life.transactions.is_none()) else { return };
-        let Membership { member, generation, owned } = lock(&life.membership).clone();
+        let Membership { member, generation, owned } = life.membership.lock().clone();
         let offsets = offsets(&last.positions, &owned);
         // The next commit makes up for it.
         drop(self.client.ask("offsets", |cluster| cluster.commit_offsets(GROUP, &member, generation, offsets)));
@@ -427,10 +427,10 @@ impl Host {
 
     /// Tells the group that it is there; whether partitions came, or are wanted back.
     fn is_moved(&mut self, life: &Life) -> Result<bool> {
-        let place = lock(&life.membership).clone();
+        let place = life.membership.lock().clone();
         match self.beat(&place) {
             Ok(dealt) => {
-                lock(&life.membership).generation = dealt.generation;
+                life.membership.lock().generation = dealt.generation;
                 Ok(dealt.free != place.owned)
             }
             Err(error) if error.kind() == ErrorKind::Unavailable => {

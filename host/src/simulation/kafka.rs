@@ -14,7 +14,9 @@
 //! That it does what a real one does is shown by `scenarios`, step by step.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
+
+use parking_lot::{Mutex, MutexGuard};
 
 use super::group::{Committed, Group};
 
@@ -130,7 +132,7 @@ impl MemoryKafka {
 
     /// Asks the cluster.
     pub fn cluster(&self) -> MutexGuard<'_, Cluster> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 }
 

@@ -50,8 +50,8 @@ mod world;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
 
+use parking_lot::Mutex;
 use world::{Seen, World};
 
 /// How many seeds are run, unless `MILLSTREAM_SEEDS` says otherwise.
@@ -74,10 +74,6 @@ const EXPECTED: [&str; 11] = [
     "versions failed",
     "versions passed",
 ];
-
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
 
 fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()
@@ -113,20 +109,20 @@ fn whatever_befalls_hosts_each_record_is_there_once() {
             scope.spawn(|| {
                 loop {
                     let seed = next.fetch_add(1, Ordering::Relaxed);
-                    if seed >= seeds || lock(&failed).len() >= MOST_FAILURES {
+                    if seed >= seeds || failed.lock().len() >= MOST_FAILURES {
                         return;
                     }
                     match run(seed) {
                         Ok(of_seed) => {
-                            of_seed.iter().for_each(|(what, times)| *lock(&seen).entry(what).or_default() += times)
+                            of_seed.iter().for_each(|(what, times)| *seen.lock().entry(what).or_default() += times)
                         }
-                        Err(wrong) => lock(&failed).push((seed, wrong)),
+                        Err(wrong) => failed.lock().push((seed, wrong)),
                     }
                 }
             });
         }
     });
-    let (failed, seen) = (lock(&failed), lock(&seen));
+    let (failed, seen) = (failed.lock(), seen.lock());
     if let Some((seed, wrong)) = failed.iter().min() {
         panic!(
             "seed {seed}: {wrong}\n{}\n{} of {seeds} seeds failed; `MILLSTREAM_SEED={seed} cargo test --release -p \

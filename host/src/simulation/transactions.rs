@@ -3,12 +3,13 @@
 
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use arrow::array::{AsArray, BinaryArray, RecordBatch};
 use arrow::datatypes::Int64Type;
+use parking_lot::Mutex;
 
 use super::group::Dealt;
 use super::kafka::{Cluster, Isolation, Message, Producer, Refusal, TopicPartition};
@@ -67,11 +68,6 @@ impl Membership {
 
 /// Shared by whoever needs it in a life.
 pub type SharedMembership = Arc<Mutex<Membership>>;
-
-/// The membership, whoever holds it.
-pub fn lock(membership: &SharedMembership) -> std::sync::MutexGuard<'_, Membership> {
-    membership.lock().unwrap_or_else(PoisonError::into_inner)
-}
 
 /// Asks until what is under way has ended.
 fn settled<T>(client: &Client, what: &str, mut ask: impl FnMut(&mut Cluster) -> Result<T, Refusal>) -> Result<T> {
@@ -222,7 +218,7 @@ impl Steps for MemoryTransactions {
     }
 
     fn send_offsets(&self, positions: &Positions) -> Result<()> {
-        let Membership { member, generation, owned } = lock(&self.membership).clone();
+        let Membership { member, generation, owned } = self.membership.lock().clone();
         let offsets = offsets(positions, &owned);
         if offsets.is_empty() {
             return Ok(());

@@ -1,8 +1,10 @@
 //! The world of a seed: a cluster, a disk, hosts, and what befalls them. Everything follows from the seed.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+
+use parking_lot::Mutex;
 
 use super::check::{Files, Looked, check, check_staging};
 use super::host::{Host, Stepped};
@@ -58,10 +60,6 @@ struct Drawn {
     settings: job::Settings,
     interval_ms: i64,
     marking_ms: i64,
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn draw(chance: &mut Chance) -> Drawn {
@@ -133,7 +131,7 @@ impl World {
                 world.note(|| format!("a host stands still until {until_ms}"));
                 while world.kafka.cluster().now_ms() < until_ms {
                     if let Err(wrong) = world.tick() {
-                        lock(&world.wrong).get_or_insert(wrong);
+                        world.wrong.lock().get_or_insert(wrong);
                         return;
                     }
                 }
@@ -142,28 +140,28 @@ impl World {
     }
 
     fn below(&self, bound: usize) -> usize {
-        lock(&self.chance).below(bound)
+        self.chance.lock().below(bound)
     }
 
     fn note(&self, what: impl FnOnce() -> String) {
         if let Some(trace) = &self.trace {
             let now_ms = self.kafka.cluster().now_ms();
-            lock(trace).push(format!("{now_ms:>7} {}", what()));
+            trace.lock().push(format!("{now_ms:>7} {}", what()));
         }
     }
 
     fn saw(&self, what: &'static str, times: usize) {
-        *lock(&self.seen).entry(what).or_default() += times as u64;
+        *self.seen.lock().entry(what).or_default() += times as u64;
     }
 
     /// How often what happened.
     pub fn seen(&self) -> Seen {
-        lock(&self.seen).clone()
+        self.seen.lock().clone()
     }
 
     /// What happened so far.
     pub fn trace(&self) -> Vec<String> {
-        self.trace.as_ref().map(|trace| lock(trace).clone()).unwrap_or_default()
+        self.trace.as_ref().map(|trace| trace.lock().clone()).unwrap_or_default()
     }
 
     /// From the beginning to the end; what was wrong, if something was.
@@ -172,7 +170,7 @@ impl World {
             self.produce();
             self.befall();
             self.tick()?;
-            if let Some(wrong) = lock(&self.wrong).take() {
+            if let Some(wrong) = self.wrong.lock().take() {
                 return Err(wrong);
             }
         }
@@ -192,7 +190,7 @@ impl World {
         }
         let (partition, records) = (self.below(self.partitions), 1 + self.below(14) as i64);
         let way = self.below(8);
-        let mut input = lock(&self.input);
+        let mut input = self.input.lock();
         let first = if way == 0 { ABORTED + input.next_id } else { input.next_id };
         input.next_id += records;
         let rows = (first..first + records).map(|id| {
@@ -230,14 +228,14 @@ impl World {
             }
             5..=6 => {
                 let jump_ms = self.below(20_000_000) as i64 - 10_000_000;
-                if let Ok(host) = self.hosts[index].try_lock() {
+                if let Some(host) = self.hosts[index].try_lock() {
                     self.note(|| format!("host {index}: its clock jumps by {jump_ms} ms"));
                     host.clock.advance_ms(jump_ms);
                 }
             }
             7..=9 => {
-                if let Ok(mut host) = self.hosts[index].try_lock() {
-                    let mut input = lock(&self.input);
+                if let Some(mut host) = self.hosts[index].try_lock() {
+                    let mut input = self.input.lock();
                     input.versions += 1;
                     host.wanted = Some(input.versions);
                     self.note(|| format!("host {index}: version {} is wanted", input.versions));
@@ -272,12 +270,8 @@ impl World {
     }
 
     fn step(&self, index: usize) -> Result<(), String> {
-        let mut host = match self.hosts[index].try_lock() {
-            Ok(host) => host,
-            Err(TryLockError::Poisoned(host)) => host.into_inner(),
-            // It stands still.
-            Err(TryLockError::WouldBlock) => return Ok(()),
-        };
+        // One that is locked stands still.
+        let Some(mut host) = self.hosts[index].try_lock() else { return Ok(()) };
         host.clock.advance_ms(100);
         let was_dead = self.machines[index].is_dead();
         let stepped = host.step();
@@ -366,7 +360,7 @@ impl World {
             let positions = offsets(&last.positions, &read);
             looked.positions.extend(positions.into_iter().map(|((_, partition), offset)| (partition, offset)));
         }
-        check(&mut looked, &mut lock(&self.files))
+        check(&mut looked, &mut self.files.lock())
     }
 
     /// Nothing befalls anybody any more: everything is read to its end.
@@ -387,10 +381,10 @@ impl World {
 
     /// Whether all hosts run, and have read what there is.
     fn is_caught_up(&self) -> bool {
-        if self.hosts.iter().any(|host| lock(host).epochs().is_none()) {
+        if self.hosts.iter().any(|host| host.lock().epochs().is_none()) {
             return false;
         }
-        let read: BTreeMap<usize, i64> = self.hosts.iter().flat_map(|host| lock(host).read_to()).collect();
+        let read: BTreeMap<usize, i64> = self.hosts.iter().flat_map(|host| host.lock().read_to()).collect();
         let cluster = self.kafka.cluster();
         (0..self.partitions).all(|partition| {
             let end = cluster.end_offset(&(INPUT.to_owned(), partition), Isolation::Uncommitted);
@@ -401,7 +395,7 @@ impl World {
     /// All hosts end their last epoch, and everything is looked at.
     fn end(&self) -> Result<(), String> {
         for _ in 0..MOST_ENDS {
-            let mut hosts: Vec<_> = self.hosts.iter().map(lock).collect();
+            let mut hosts: Vec<_> = self.hosts.iter().map(Mutex::lock).collect();
             let mut are_done = true;
             for host in &mut hosts {
                 let done = host.finish();

@@ -1,10 +1,11 @@
 //! Producers: of one output of one worker, or of all outputs of a host together in its transactions.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use rdkafka::error::KafkaError;
 use rdkafka::message::DeliveryResult;
 use rdkafka::producer::{BaseProducer, BaseRecord, ProducerContext};
@@ -84,7 +85,7 @@ impl Delivered {
     }
 
     fn failed(&self) -> Option<KafkaError> {
-        self.failed.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.failed.lock().clone()
     }
 
     fn not_taken(&self, brokers: &str, reason: KafkaError) -> Error {
@@ -138,7 +139,7 @@ impl ProducerContext for Context {
                 self.log.answered();
             }
             Err((error, _)) => {
-                let mut failed = sent.writer.failed.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut failed = sent.writer.failed.lock();
                 if failed.as_ref().is_none_or(is_purged) {
                     *failed = Some(error.clone());
                 }

@@ -132,7 +132,7 @@ fn all_types_read_back_as_they_were_written() {
     let fields: Vec<_> = columns.iter().map(Column::arrow_field).collect();
     let schema = Arc::new(arrow::datatypes::Schema::new(fields));
     let json = r#"[{"c 0.x":true,"c 1.x":-1,"c 2.x":300,"c 3.x":70000,"c 4.x":5000000000,"c 5.x":1.5,"c 6.x":2.25,"c 7.x":"1.25","c 8.x":"-3.5","c 9.x":"123456789012345678.5","c 10.x":"ü","c 11.x":"ff00","c 12.x":"00112233445566778899aabbccddeeff","c 13.x":"2013-01-31","c 14.x":"2013-01-31T07:00:00Z","c 15.x":"2013-01-31T07:00:00.001Z","c 16.x":"2013-01-31T07:00:00.000001Z","c 17.x":"2013-01-31T07:00:00.000000001Z","c 18.x":["a",null],"c 19.x":{"a":1,"b":["00112233445566778899aabbccddeeff",null]},"c 20.x":[{"s":"x","d":"1.50"},null]},{}]"#;
-    let readable = reject::with_offset_zone(&DataType::Struct(schema.fields().clone()));
+    let readable = reject_json::with_offset_zone(&DataType::Struct(schema.fields().clone()));
     let DataType::Struct(readable) = readable else { panic!("a struct stays one") };
     let readable = Arc::new(arrow::datatypes::Schema::new(readable));
     let mut decoder = arrow::json::ReaderBuilder::new(readable).build_decoder().unwrap();

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::super::kafka::{Cluster, Isolation, MemoryKafka, Producer, Refusal};
 use super::super::machine::{Client, Machine};
 use super::super::transactions::{
-    COMMITS, GROUP, INPUT, Membership, MemoryTopic, MemoryTransactions, OUTPUT, SharedMembership, lock, offsets,
+    COMMITS, GROUP, INPUT, Membership, MemoryTopic, MemoryTransactions, OUTPUT, SharedMembership, offsets,
 };
 use super::{
     BRIEF_MS, MORE, Name, Outcome, PARTITIONS, Player, Step, TRANSACTION_MS, heads, host_takes, id, positions, tally,
@@ -46,7 +46,7 @@ impl MemoryPlayer {
         Self { client, producers: BTreeMap::new(), members: BTreeMap::new(), hosts: BTreeMap::new() }
     }
 
-    fn cluster(&self) -> std::sync::MutexGuard<'_, Cluster> {
+    fn cluster(&self) -> parking_lot::MutexGuard<'_, Cluster> {
         self.client.kafka.cluster()
     }
 
@@ -89,7 +89,7 @@ impl MemoryPlayer {
 
     /// A member's heartbeat; it knows the generation from it. Whether partitions come or are wanted back, if it is a member.
     fn beat(&self, name: Name) -> Option<bool> {
-        let mut place = lock(&self.members[name].place);
+        let mut place = self.members[name].place.lock();
         let mut cluster = self.cluster();
         let now_ms = cluster.now_ms();
         let dealt = cluster.group(GROUP).heartbeat(&place.member, &place.owned, PARTITIONS, now_ms)?;
@@ -103,13 +103,13 @@ impl MemoryPlayer {
         let member = cluster.group(GROUP).join(id(name), now_ms);
         drop(cluster);
         let place = SharedMembership::default();
-        lock(&place).member = member;
+        place.lock().member = member;
         self.members.insert(name, Member { place, is_alive: true, noted: None });
         self.hold(name)
     }
 
     fn hold(&self, name: Name) -> Outcome {
-        let mut place = lock(&self.members[name].place);
+        let mut place = self.members[name].place.lock();
         let held = place.hold(|place| {
             let mut cluster = self.cluster();
             let now_ms = cluster.now_ms();
@@ -123,7 +123,7 @@ impl MemoryPlayer {
         // A client hears of a new generation by itself.
         self.beat(name);
         if let Some(member) = self.members.get_mut(name) {
-            let place = lock(&member.place).clone();
+            let place = member.place.lock().clone();
             member.noted = Some((place, offset));
         }
         Outcome::Done
@@ -142,7 +142,7 @@ impl MemoryPlayer {
 
     fn commit_offsets(&mut self, name: Name) -> Outcome {
         // The client knows what it is by now.
-        let place = lock(&self.members[name].place).clone();
+        let place = self.members[name].place.lock().clone();
         let offsets = offsets(&positions(self.noted(name).1), &place.owned);
         self.settled(|cluster| cluster.commit_offsets(GROUP, &place.member, place.generation, offsets.clone()))
     }

@@ -34,12 +34,12 @@ mod transactions;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use millstream_tests::kafka::Kafka;
+use parking_lot::Mutex;
 
 use super::kafka::{Isolation, Refusal};
-use super::lock;
 use super::transactions::MOST_VALUE_BYTES;
 use crate::commit::topic::{Steps, messages};
 use crate::commit::{CommitRecord, PlanStamp, Sharing, Transaction};
@@ -340,7 +340,7 @@ fn a_real_kafka_answers_as_the_cluster_in_memory() {
         for _ in 0..AT_ONCE {
             scope.spawn(|| {
                 loop {
-                    let Some((number, scenario)) = lock(&left).pop_front() else { return };
+                    let Some((number, scenario)) = left.lock().pop_front() else { return };
                     let memory = in_memory(scenario);
                     let played = AssertUnwindSafe(|| play(&mut RealPlayer::new(kafka, number), scenario));
                     let unlike = match catch_unwind(played) {
@@ -348,12 +348,12 @@ fn a_real_kafka_answers_as_the_cluster_in_memory() {
                             .or((real != memory).then(|| format!("{}: memory says {memory:?}", scenario.name))),
                         Err(_) => Some(format!("{}: it panicked", scenario.name)),
                     };
-                    lock(&wrong).extend(unlike);
+                    wrong.lock().extend(unlike);
                 }
             });
         }
     });
-    let wrong = lock(&wrong);
+    let wrong = wrong.lock();
     assert!(wrong.is_empty(), "{} of {} scenarios:\n{}", wrong.len(), scenarios.len(), wrong.join("\n"));
 }
 

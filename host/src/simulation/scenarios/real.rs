@@ -1,10 +1,11 @@
 //! Plays scenarios on a real broker, with the binary's own hosts, members and producers.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use millstream_tests::kafka::Kafka;
+use parking_lot::Mutex;
 use rdkafka::TopicPartitionList;
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -12,7 +13,6 @@ use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::producer::{BaseProducer, Producer};
 
 use super::super::kafka::{Isolation, Refusal};
-use super::super::lock;
 use super::super::transactions::{COMMITS, INPUT, MOST_VALUE_BYTES, OUTPUT};
 use super::{
     BRIEF_MS, MORE, Name, Outcome, PARTITIONS, Player, Step, TRANSACTION_MS, heads, host_takes, id, positions, tally,
@@ -217,7 +217,7 @@ impl RealPlayer {
     /// The run before is over, if there was one.
     fn hold(&self, name: Name) -> Outcome {
         let Member { members, held, .. } = &self.members[name];
-        drop(lock(held).take());
+        drop(held.lock().take());
         let located = |value: String| Located { value, span: 0..0 };
         let properties = [("session.timeout.ms", SESSION_MS.to_string()), ("heartbeat.interval.ms", "300".to_owned())];
         let settings = config::KafkaSource {
@@ -238,12 +238,12 @@ impl RealPlayer {
         };
         let source = KafkaSource::join(INPUT, &settings, &options).expect("a member");
         let dealt = source.group_offsets(&positions(1)).expect("a member's offsets");
-        *lock(held) = Some(source);
+        *held.lock() = Some(source);
         Outcome::Dealt(dealt.map_or(0, |dealt| dealt.offsets.count()))
     }
 
     fn with_source<T>(&self, name: Name, ask: impl FnOnce(&KafkaSource) -> T) -> T {
-        ask(lock(&self.members[name].held).as_ref().expect("a member that holds partitions"))
+        ask(self.members[name].held.lock().as_ref().expect("a member that holds partitions"))
     }
 
     fn note(&mut self, name: Name, offset: i64) -> Outcome {
@@ -268,7 +268,7 @@ impl RealPlayer {
         went(opened.map(|transactions| {
             if let Some(held) = self.members.get(name).map(|member| Arc::clone(&member.held)) {
                 transactions.set_groups(move |positions| {
-                    let held = lock(&held);
+                    let held = held.lock();
                     let offsets = held.as_ref().map(|source| source.group_offsets(positions)).transpose()?;
                     Ok(offsets.flatten().into_iter().collect())
                 });
@@ -296,7 +296,7 @@ impl RealPlayer {
         }
         if let Some(member) = self.members.get_mut(name) {
             // The run first: it is in the group's way.
-            drop(lock(&member.held).take());
+            drop(member.held.lock().take());
             member.members = Members::default();
         }
         Outcome::Done

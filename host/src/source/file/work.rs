@@ -5,9 +5,11 @@ use std::collections::{BTreeMap, VecDeque};
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+
+use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use crate::config::Format;
 use crate::error::{Error, ErrorKind, Result};
@@ -104,7 +106,7 @@ impl Work {
 
     fn state(&self) -> MutexGuard<'_, State> {
         // The state is changed in single steps that cannot leave it half done: a panic elsewhere does not spoil it.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 
     /// Adds a file once; `committed` is what earlier runs read of it. False when it is known already.
@@ -254,9 +256,9 @@ impl Work {
 
     /// Waits until something may have changed, at most so long.
     pub fn wait(&self, time: Duration) {
-        let state = self.state();
+        let mut state = self.state();
         if state.ready.is_empty() {
-            drop(self.changed.wait_timeout(state, time.min(LOOK_EVERY)));
+            self.changed.wait_for(&mut state, time.min(LOOK_EVERY));
         }
     }
 

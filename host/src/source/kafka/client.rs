@@ -2,11 +2,10 @@
 //! our log, and its errors in words that a person can act on.
 
 use std::collections::BTreeMap;
-use std::sync::Mutex;
-use std::sync::PoisonError;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use rdkafka::ClientContext;
 use rdkafka::client::Client;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
@@ -141,12 +140,12 @@ impl ClientLog {
 
     /// The last thing that went wrong.
     pub fn last_error(&self) -> Option<String> {
-        self.last_error.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.last_error.lock().clone()
     }
 
     /// Fails when brokers refuse us for what we say of ourselves, or we them, for some time now.
     pub fn check_refused(&self, brokers: &str) -> Result<()> {
-        let refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        let refused = self.refused.lock();
         let Some((_, reason)) = refused.as_ref().filter(|(since, _)| since.elapsed() >= REFUSED) else { return Ok(()) };
         let what = format!("{}: no connection to the Kafka brokers {brokers}: {reason}", self.owner);
         Err(Error::new(ErrorKind::Config, what).help(
@@ -158,7 +157,7 @@ impl ClientLog {
     /// Notes that a broker answered.
     pub fn answered(&self) {
         if self.is_refused.load(Ordering::Relaxed) && self.is_refused.swap(false, Ordering::Relaxed) {
-            *self.refused.lock().unwrap_or_else(PoisonError::into_inner) = None;
+            *self.refused.lock() = None;
         }
         if self.away.load(Ordering::Relaxed) && self.away.swap(false, Ordering::Relaxed) {
             tracing::info!(owner = %self.owner, "the Kafka brokers answer again");
@@ -184,13 +183,10 @@ impl ClientLog {
             return;
         }
         if let Some(RDKafkaErrorCode::Authentication | RDKafkaErrorCode::SSL) = error.rdkafka_error_code() {
-            self.refused
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .get_or_insert_with(|| (Instant::now(), reason.to_owned()));
+            self.refused.lock().get_or_insert_with(|| (Instant::now(), reason.to_owned()));
             self.is_refused.store(true, Ordering::Relaxed);
         }
-        *self.last_error.lock().unwrap_or_else(PoisonError::into_inner) = Some(reason.to_owned());
+        *self.last_error.lock() = Some(reason.to_owned());
         let all_down = error.rdkafka_error_code() == Some(RDKafkaErrorCode::AllBrokersDown);
         if all_down && !self.away.swap(true, Ordering::Relaxed) {
             tracing::warn!(owner = %self.owner, reason, "the Kafka brokers are away; trying until they answer");
@@ -202,7 +198,7 @@ impl ClientLog {
     }
 
     fn may_warn(&self) -> bool {
-        let mut last = self.last_warning.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut last = self.last_warning.lock();
         let may = last.is_none_or(|last| last.elapsed() >= WARN_EVERY);
         if may {
             *last = Some(Instant::now());

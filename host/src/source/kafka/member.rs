@@ -22,13 +22,14 @@
 //! joins, and refuses when it is not given all partitions.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, TryRecvError, sync_channel};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::Sender;
+use parking_lot::{Condvar, Mutex, MutexGuard};
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext};
 use rdkafka::error::{KafkaError, KafkaResult};
@@ -94,7 +95,7 @@ struct MemberContext {
 
 impl MemberContext {
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 
     fn tell(&self) {
@@ -124,7 +125,7 @@ impl MemberContext {
             state.is_wanted_back = true;
             let _ = self.moved.try_send(());
             let is_read = |state: &mut State| state.is_held && !self.stop.load(Ordering::Relaxed);
-            state = self.changed.wait_while(state, is_read).unwrap_or_else(PoisonError::into_inner);
+            self.changed.wait_while(&mut state, is_read);
         }
         state.is_wanted_back = false;
         state.rounds += 1;
@@ -259,8 +260,8 @@ impl Member {
     /// Waits until the group has dealt out partitions, and takes them for a run.
     pub(super) fn hold(&self, timeout: Duration) -> Result<Share> {
         let context = self.consumer.context();
-        let waited = context.changed.wait_timeout_while(context.state(), timeout, |state| state.is_waiting());
-        let mut state = waited.unwrap_or_else(PoisonError::into_inner).0;
+        let mut state = context.state();
+        context.changed.wait_while_for(&mut state, |state| state.is_waiting(), timeout);
         if let Some(reason) = &state.refused {
             return Err(self.refused(reason));
         }
@@ -364,7 +365,7 @@ impl Member {
         if list.count() == 0 {
             return Ok(());
         }
-        let mut pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut pending = self.pending.lock();
         if pending.as_ref().is_some_and(|answer| matches!(answer.try_recv(), Err(TryRecvError::Empty))) {
             return Err(away(log.owner(), &self.brokers, COMMIT, log));
         }

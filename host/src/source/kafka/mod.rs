@@ -28,6 +28,7 @@
 //! - *`start = "latest"`* is made fast at the first join by committing the offsets it stands for.
 
 pub(crate) mod client;
+mod group;
 mod identity;
 mod member;
 mod outside;
@@ -36,12 +37,13 @@ mod queue;
 mod reader;
 mod topic;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, Sender, bounded};
+use crossbeam_channel::Sender;
+use parking_lot::Mutex;
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 
@@ -52,37 +54,13 @@ use crate::record::Partition;
 
 use super::Positions;
 use client::{Context, Fixed};
+pub use group::Members;
 use identity::Answer;
 pub use member::Member;
 use member::Share;
 pub(crate) use parts::{PartsReader, part_client};
 pub use reader::{KafkaReader, Wanted};
 use topic::{Gap, Known, Start, Topic};
-
-/// The host's places in its sources' groups: they outlive a run, so that a run that begins again need not join again.
-pub struct Members {
-    /// By source.
-    members: Mutex<BTreeMap<String, Arc<Member>>>,
-    moved: Sender<()>,
-    /// Says when partitions came or are wanted back.
-    pub is_moved: Receiver<()>,
-}
-
-impl Default for Members {
-    fn default() -> Self {
-        let (moved, is_moved) = bounded(1);
-        Self { members: Mutex::default(), moved, is_moved }
-    }
-}
-
-impl Members {
-    /// Whether a group took partitions without asking since this was asked last.
-    pub fn were_lost(&self) -> bool {
-        let members = self.members.lock().unwrap_or_else(PoisonError::into_inner);
-        // Each is asked: what one says is said once.
-        members.values().filter(|member| member.was_lost()).count() > 0
-    }
-}
 
 /// What counts where the group's offset is not the one of the hosts' commit records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -268,91 +246,6 @@ impl KafkaSource {
         &self.settings.group.value
     }
 
-    /// Takes what the group deals out; joins it first, if this is the process's first run.
-    fn hold(&self, options: &JoinOptions<'_>, owner: &str, partitions: &[i32]) -> Result<(Arc<Member>, Share)> {
-        let mut members = options.members.members.lock().unwrap_or_else(PoisonError::into_inner);
-        let member = match members.get(&*self.name) {
-            Some(member) => Arc::clone(member),
-            None => {
-                if self.reads == Reads::Alone {
-                    self.await_others_gone(options.host)?;
-                }
-                let mut config = self.config.clone();
-                config.set("group.id", &self.settings.group.value);
-                let moved = options.members.moved.clone();
-                let member = Arc::new(Member::join(&config, owner, &self.topic, options.host, moved)?);
-                members.insert(self.name.to_string(), Arc::clone(&member));
-                member
-            }
-        };
-        let share = member.hold(self.timeout)?;
-        // Partitions that were added meanwhile may not be dealt out yet: what counts is whether somebody else has some.
-        let has_all = partitions.iter().all(|partition| share.partitions.contains(partition));
-        if self.reads == Reads::Alone && !has_all && self.group_hosts()?.iter().any(|other| other != options.host) {
-            member.leave(|| self.is_gone(options.host));
-            members.remove(&*self.name);
-            return Err(self.second_member());
-        }
-        Ok((member, share))
-    }
-
-    /// A host that reads alone joins when nobody else is there: so it disturbs nobody.
-    fn await_others_gone(&self, host: &str) -> Result<()> {
-        let deadline = Instant::now() + self.timeout;
-        // One that was killed is gone at the end of its session.
-        while self.group_hosts()?.iter().any(|other| other != host) {
-            if Instant::now() >= deadline {
-                return Err(self.second_member());
-            }
-            self.client.poll(Duration::from_millis(100));
-        }
-        Ok(())
-    }
-
-    fn second_member(&self) -> Error {
-        let (topic, group) = (&self.topic, &self.settings.group.value);
-        Error::new(
-            ErrorKind::Config,
-            format!("source {:?}: another member reads topic {topic:?} in group {group:?}", self.name),
-        )
-        .help("its offsets are in no transaction, so one host reads it alone: stop the other one (`kafka-consumer-groups.sh --describe --members` names it), or give this pipeline a group of its own")
-    }
-
-    /// The hosts in the source's group.
-    pub fn group_hosts(&self) -> Result<BTreeSet<String>> {
-        let group = &self.settings.group.value;
-        let deadline = Instant::now() + self.timeout;
-        loop {
-            match self.client.fetch_group_list(Some(group), Duration::from_secs(5)) {
-                Ok(list) => {
-                    let members = list.groups().iter().flat_map(|group| group.members());
-                    return Ok(members.map(|member| host_of(member.id()).to_owned()).collect());
-                }
-                // A refusal comes at once, and may be of a coordinator that is about to change: this is the pause.
-                Err(_) if Instant::now() < deadline => drop(self.client.poll(Duration::from_millis(100))),
-                Err(error) => {
-                    let what = format!("source {:?}: the members of group {group:?} cannot be listed", self.name);
-                    return Err(Error::new(ErrorKind::Unavailable, what)
-                        .caused_by(error)
-                        .help("may the user of `properties_file` DESCRIBE the group?"));
-                }
-            }
-        }
-    }
-
-    fn is_gone(&self, host: &str) -> bool {
-        self.group_hosts().is_ok_and(|hosts| !hosts.contains(host))
-    }
-
-    /// Leaves the group, if others are there who can go on at once with what this host read.
-    pub fn leave(&self, host: &str) {
-        if let Some((member, _)) = &self.held
-            && self.group_hosts().is_ok_and(|hosts| hosts.iter().any(|other| other != host))
-        {
-            member.leave(|| self.is_gone(host));
-        }
-    }
-
     /// Finds where the partitions of this run are read from: the readers made from now on start there. `committed`: what
     /// commit records say (of which only this source's positions count), those of all hosts for a shared source, else the
     /// own one.
@@ -386,8 +279,8 @@ impl KafkaSource {
                 "offsets that were not read are gone from the topic: the run goes on behind the gap (`lost = \"skip\"`)"
             );
         }
-        *self.gaps.lock().unwrap_or_else(PoisonError::into_inner) = gaps;
-        *self.starts.lock().unwrap_or_else(PoisonError::into_inner) = starts;
+        *self.gaps.lock() = gaps;
+        *self.starts.lock() = starts;
         self.fix_latest()
     }
 
@@ -422,7 +315,7 @@ impl KafkaSource {
     /// Fails when the topic was made again since the run began. Asks now and then; brokers that do not answer are no reason.
     fn check_topic(&self) -> Result<()> {
         let Some(id) = &self.id else { return Ok(()) };
-        let mut looked = self.looked.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut looked = self.looked.lock();
         if looked.elapsed() < LOOK_EVERY {
             return Ok(());
         }
@@ -443,7 +336,7 @@ impl KafkaSource {
 
     /// By partition, from which offset to which one records were gone before they were read.
     pub fn gaps(&self) -> Vec<(Partition, i64, i64)> {
-        let gaps = self.gaps.lock().unwrap_or_else(PoisonError::into_inner);
+        let gaps = self.gaps.lock();
         gaps.iter().map(|gap| (self.partition(gap.partition), gap.from, gap.to)).collect()
     }
 
@@ -453,7 +346,7 @@ impl KafkaSource {
         if self.settings.start != config::Start::Latest {
             return Ok(());
         }
-        let starts = self.starts.lock().unwrap_or_else(PoisonError::into_inner);
+        let starts = self.starts.lock();
         member.commit(starts.iter().filter(|start| start.is_new).map(|start| (start.partition, start.offset)))
     }
 
@@ -465,7 +358,7 @@ impl KafkaSource {
 
     /// The partitions of this run and where each is read from.
     pub fn starts(&self) -> Vec<(Partition, i64)> {
-        let starts = self.starts.lock().unwrap_or_else(PoisonError::into_inner);
+        let starts = self.starts.lock();
         starts.iter().map(|start| (self.partition(start.partition), start.offset)).collect()
     }
 
@@ -476,7 +369,7 @@ impl KafkaSource {
     /// One reader a worker, each with its own client and its share of the partitions. Readers made before must be dropped.
     pub fn readers(&self, workers: usize) -> Result<Vec<KafkaReader>> {
         let workers = workers.max(1);
-        let starts = self.starts.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let starts = self.starts.lock().clone();
         let mut shares = vec![Vec::new(); workers];
         for (index, start) in starts.into_iter().enumerate() {
             shares[index % workers].push(start);
@@ -553,13 +446,6 @@ impl Drop for KafkaSource {
         }
     }
 }
-
-/// The host in a member's id: brokers make a static member's id of its instance's name, which is the host's id, and a uuid.
-fn host_of(member: &str) -> &str {
-    member.len().checked_sub(UUID_AND_DASH).and_then(|end| member.get(..end)).unwrap_or(member)
-}
-
-const UUID_AND_DASH: usize = 37;
 
 fn set_default(config: &mut ClientConfig, name: &str, value: usize) {
     if config.get(name).is_none() {
