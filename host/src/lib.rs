@@ -3,6 +3,7 @@
 //! `source` -> `decode` -> `dimension` -> `plugin` -> `stage` -> `output` -> `commit`,
 //! with `config` and `plan` before them and `pipeline` and `service` around them; `case` takes given rows the same way.
 #![deny(unsafe_code)]
+#![warn(clippy::expect_used, clippy::unwrap_used)]
 
 pub mod case;
 pub mod cli;

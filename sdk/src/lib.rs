@@ -169,6 +169,7 @@
 //! [`jiff`] comes without the time zone database, which would double a plugin. A zone whose rules are known needs none:
 //! `jiff::tz::TimeZone::posix("EST5EDT,M3.2.0,M11.1.0")`.
 #![cfg_attr(not(target_family = "wasm"), forbid(unsafe_code))]
+#![warn(clippy::expect_used, clippy::unwrap_used)]
 
 extern crate self as millstream_sdk;
 

@@ -150,11 +150,13 @@ fn produce(kafka: &Kafka, topic: &str, rate: u64, events: u64) {
         }
         // `poll` itself would spin through a millisecond.
         producer.poll(Duration::ZERO);
+        #[expect(clippy::disallowed_methods, reason = "the pace of the producer")]
         std::thread::sleep(TICK);
     }
     producer.flush(LOST).expect("acknowledgements");
 }
 
+#[expect(clippy::disallowed_methods, reason = "what is measured")]
 fn now_us() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_micros() as u64)
 }
@@ -251,6 +253,7 @@ fn read_lake(lake: &Path, events: usize) -> Result<()> {
         let fresh: Vec<PathBuf> = files(lake).into_iter().filter(|file| !known.contains(file)).collect();
         let seen_us = now_us();
         if fresh.is_empty() {
+            #[expect(clippy::disallowed_methods, reason = "the pace at which the lake is looked at")]
             std::thread::sleep(LOOK);
         }
         for file in fresh {

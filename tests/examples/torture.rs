@@ -3,12 +3,13 @@
 
 use std::io::Write;
 use std::process::ExitCode;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
+use millstream::clock::{Clock, SystemClock};
 use millstream_tests::torture::{Settings, torture};
 
 fn main() -> std::io::Result<ExitCode> {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs());
+    let now = SystemClock.now_ms().unsigned_abs() / 1_000;
     let time = Duration::from_secs_f64(option("--minutes").unwrap_or(1.0) * 60.0);
     let settings = Settings { seed: option("--seed").unwrap_or(now), time, hosts: option("--hosts").unwrap_or(1) };
     let mut out = std::io::stdout();

@@ -9,6 +9,7 @@ pub const PATIENCE: Duration = Duration::from_secs(120);
 const PAUSE: Duration = Duration::from_millis(20);
 
 /// What is found within a time. Looks once more when it is over.
+#[expect(clippy::disallowed_methods, reason = "this is how tests wait")]
 pub fn find_within<T>(time: Duration, mut find: impl FnMut() -> Option<T>) -> Option<T> {
     let until = Instant::now() + time;
     loop {

@@ -159,6 +159,7 @@ impl Pace {
     }
 
     /// Returns at the time of event `number`, with the time of day in milliseconds since 1970-01-01 UTC.
+    #[expect(clippy::disallowed_methods, reason = "the pace of the events, which have the time of day")]
     fn wait(&mut self, number: u64) -> i64 {
         let due = Duration::from_secs_f64(number as f64 / f64::from(self.events_per_second));
         std::thread::sleep(due.saturating_sub(self.started.elapsed()));

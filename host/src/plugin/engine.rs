@@ -80,6 +80,7 @@ impl Engine {
             while let Some(engine) = watched.upgrade() {
                 engine.increment_epoch();
                 drop(engine);
+                #[expect(clippy::disallowed_methods, reason = "the pace of the deadlines")]
                 std::thread::sleep(TICK);
             }
         };

@@ -78,6 +78,7 @@ fn go(settings: &Settings, kafka: &Kafka, place: &Place) -> Result<Vec<(&'static
         // A broker that starts is not waited for.
         let mut starting = None;
         for (at, step) in &steps {
+            #[expect(clippy::disallowed_methods, reason = "the pace of the blows")]
             std::thread::sleep((began + *at).saturating_duration_since(Instant::now()));
             hosts.none_ended_alone()?;
             match step {

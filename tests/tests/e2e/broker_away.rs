@@ -71,7 +71,7 @@ fn a_broker_that_is_restarted_or_away_costs_only_time() {
     for (round, time) in [Duration::ZERO, away()].into_iter().enumerate() {
         let first = 1_000 + round as i64 * 1_000;
         kafka.stop();
-        // The broker's own absence is what is tested.
+        #[expect(clippy::disallowed_methods, reason = "the broker's own absence is what is tested")]
         std::thread::sleep(time);
         kafka.start_again();
         produce(&kafka, first..first + 1_000);
@@ -111,7 +111,7 @@ fn pass(mut from: TcpStream, mut to: TcpStream, bytes_per_second: &AtomicU64) {
     let mut block = [0; 4096];
     while let Ok(count @ 1..) = from.read(&mut block) {
         let pace = bytes_per_second.load(Ordering::Relaxed);
-        // The pace is the point of the whole.
+        #[expect(clippy::disallowed_methods, reason = "the pace is the point of the whole")]
         std::thread::sleep(Duration::from_secs_f64(count as f64 / pace as f64));
         if to.write_all(&block[..count]).is_err() {
             break;
@@ -133,6 +133,7 @@ fn a_slow_broker_slows_the_run_and_throws_nobody_out_of_the_group() {
     // About 700 KB in and 1 MB out for all of it, at 40 KB a second and connection.
     slow.bytes_per_second.store(40_000, Ordering::Relaxed);
     host.wait_for("committed epoch=");
+    #[expect(clippy::disallowed_methods, reason = "longer than its session")]
     std::thread::sleep(Duration::from_secs(15));
     slow.bytes_per_second.store(u64::MAX, Ordering::Relaxed);
     produce(&kafka, 50_000..50_100);

@@ -141,8 +141,8 @@ fn produce(kafka: &Kafka, topic: &str, written: &AtomicI64, stop: &AtomicBool) {
             );
         }
         written.store(first + 20, Ordering::Relaxed);
-        // The pace at which records come.
         producer.poll(Duration::from_millis(10));
+        #[expect(clippy::disallowed_methods, reason = "the pace at which records come")]
         std::thread::sleep(Duration::from_millis(10));
     }
     producer.flush(Duration::from_secs(60)).unwrap();

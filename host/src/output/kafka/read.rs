@@ -39,8 +39,11 @@ pub fn first_offsets(settings: &KafkaOutput) -> Result<BTreeMap<i32, i64>> {
     Ok(look(settings)?.1.into_iter().map(|(partition, first, _)| (partition, first)).collect())
 }
 
-/// A client for a topic of rejects, and of each partition the first offset and the end.
-fn look(settings: &KafkaOutput) -> Result<(BaseConsumer<Context>, Vec<(i32, i64, i64)>)> {
+/// Of each partition its number, the first offset and the end.
+type Bounds = Vec<(i32, i64, i64)>;
+
+/// A client for a topic of rejects, and what is there.
+fn look(settings: &KafkaOutput) -> Result<(BaseConsumer<Context>, Bounds)> {
     let (brokers, topic) = (&settings.brokers.value, &settings.topic.value);
     let failed = |error: KafkaError| {
         Error::new(ErrorKind::Unavailable, format!("{OWNER}: topic {topic:?} cannot be read")).caused_by(error)
@@ -49,7 +52,7 @@ fn look(settings: &KafkaOutput) -> Result<(BaseConsumer<Context>, Vec<(i32, i64,
     let client = part_client(config, OWNER, "read_committed")?;
     reach(client.client(), brokers, TIMEOUT, || drop(client.poll(Duration::from_millis(1))))?;
     let metadata = client.fetch_metadata(Some(topic), TIMEOUT).map_err(failed)?;
-    let mut parts = Vec::new();
+    let mut parts = Bounds::new();
     for partition in metadata.topics().iter().flat_map(|topic| topic.partitions()) {
         let (first, end) = client.fetch_watermarks(topic, partition.id(), TIMEOUT).map_err(failed)?;
         parts.push((partition.id(), first, end));

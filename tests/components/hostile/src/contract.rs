@@ -51,6 +51,7 @@ pub fn field(name: &str, data_type: &str, nullable: bool) -> Field {
 }
 
 /// A number from all that might differ from one instance to the next.
+#[expect(clippy::disallowed_methods, reason = "time passes")]
 fn whim() -> u64 {
     let start = Instant::now();
     std::thread::sleep(Duration::from_micros(1));

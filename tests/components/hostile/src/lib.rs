@@ -118,6 +118,7 @@ fn whole(behaviour: &str, batch: &Batch) -> Option<Patch> {
 }
 
 /// What is done over a guilty row.
+#[expect(clippy::disallowed_methods, reason = "that is hostile")]
 fn guilty(behaviour: &str, row: usize) -> Result<(), Failure> {
     match behaviour {
         "trap" => panic!("row {row} is guilty"),
