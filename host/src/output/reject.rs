@@ -9,17 +9,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arrow::array::{
-    Array, ArrayRef, BinaryBuilder, Int32Builder, Int64Builder, RecordBatch, StringBuilder,
-    TimestampMillisecondBuilder, UInt32Array,
+    Array, ArrayRef, BinaryArray, BinaryBuilder, Int32Builder, Int64Array, Int64Builder, RecordBatch, StringArray,
+    StringBuilder, TimestampMillisecondBuilder, UInt32Array,
 };
-use arrow::compute::take_record_batch;
-use arrow::datatypes::{Field, Schema};
+use arrow::compute::{cast, take_record_batch};
+use arrow::datatypes::{DataType, Field, Schema};
 use arrow::error::ArrowError;
 use millstream_sdk::LogicalType;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::reject_json::{headers_json, json_lines};
 use crate::config::{Compression, ParquetOutput};
+use crate::digest::from_hex;
 use crate::error::{Error, ErrorKind, Result};
 use crate::record::{Batch, Entry, Payload, Records, Refusal};
 use crate::schema::Column;
@@ -226,16 +227,38 @@ fn original(records: &Records, record: usize) -> Result<Option<Vec<u8>>> {
     }
 }
 
+/// Rejects of a topic as rows again: the other way of `reject_object`.
+///
+/// # Errors
+/// Of a reject that lacks what each has.
+pub fn rejects_of<'a>(
+    objects: impl Iterator<Item = &'a Map<String, Value>> + Clone,
+) -> std::result::Result<RecordBatch, ArrowError> {
+    let texts = |name: &str| objects.clone().map(|object| object.get(name)?.as_str()).collect::<StringArray>();
+    let numbers = |name: &str| objects.clone().map(|object| object.get(name)?.as_i64()).collect::<Int64Array>();
+    let bytes = |name: &str| {
+        let of = |object: &Map<String, Value>| match object.get(name).and_then(Value::as_str) {
+            Some(text) => Some(text.as_bytes().to_vec()),
+            None => from_hex(object.get(&format!("{name}_hex"))?.as_str()?),
+        };
+        objects.clone().map(of).collect::<BinaryArray>()
+    };
+    let columns = reject_columns();
+    let arrays = columns.iter().map(|column| match column.arrow_field().data_type() {
+        DataType::Utf8 => Ok(Arc::new(texts(&column.name)) as ArrayRef),
+        DataType::Binary => Ok(Arc::new(bytes(&column.name)) as ArrayRef),
+        other => cast(&numbers(&column.name), other),
+    });
+    let fields: Vec<Field> = columns.iter().map(Column::arrow_field).collect();
+    RecordBatch::try_new(Schema::new(fields).into(), arrays.collect::<std::result::Result<_, _>>()?)
+}
+
 #[cfg(test)]
 mod tests {
-    use arrow::array::{
-        AsArray, BinaryArray, DictionaryArray, FixedSizeBinaryArray, Int32Array, Int64Array, StringArray,
-        TimestampMillisecondArray,
-    };
+    use arrow::array::{AsArray, DictionaryArray, FixedSizeBinaryArray, Int32Array, TimestampMillisecondArray};
     use arrow::datatypes::{Int32Type, Int64Type};
-    use serde_json::Map;
 
-    use super::super::reject_json::{reject_json, reject_object, rejects_of};
+    use super::super::reject_json::{reject_json, reject_object};
     use super::*;
     use crate::record::Partition;
 

@@ -1,19 +1,17 @@
-//! Rejects as JSON, for topics, and as rows again.
+//! Rejects as JSON, for topics.
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, BinaryArray, Int64Array, RecordBatch, StringArray};
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StringArray};
 use arrow::compute::cast;
-use arrow::datatypes::{DataType, Field, Int32Type, Int64Type, Schema, TimestampMillisecondType};
+use arrow::datatypes::{DataType, Field, Int32Type, Int64Type, TimestampMillisecondType};
 use arrow::error::ArrowError;
 use arrow::json::WriterBuilder;
 use arrow::json::writer::LineDelimited;
 use serde_json::{Map, Value};
 
 use super::partition::uuid_text;
-use super::reject::reject_columns;
-use crate::digest::{from_hex, hex};
-use crate::schema::Column;
+use crate::digest::hex;
 
 /// A record's headers as one JSON array of `{"name", "value"}`: a name may stand there several times. A value that is not
 /// UTF-8 stands as `value_hex`.
@@ -137,30 +135,4 @@ pub fn reject_object(rejects: &RecordBatch, row: usize) -> Map<String, Value> {
         object.insert(name.clone(), value);
     }
     object
-}
-
-/// Rejects of a topic as rows again: the other way of `reject_object`.
-///
-/// # Errors
-/// Of a reject that lacks what each has.
-pub fn rejects_of<'a>(
-    objects: impl Iterator<Item = &'a Map<String, Value>> + Clone,
-) -> Result<RecordBatch, ArrowError> {
-    let texts = |name: &str| objects.clone().map(|object| object.get(name)?.as_str()).collect::<StringArray>();
-    let numbers = |name: &str| objects.clone().map(|object| object.get(name)?.as_i64()).collect::<Int64Array>();
-    let bytes = |name: &str| {
-        let of = |object: &Map<String, Value>| match object.get(name).and_then(Value::as_str) {
-            Some(text) => Some(text.as_bytes().to_vec()),
-            None => from_hex(object.get(&format!("{name}_hex"))?.as_str()?),
-        };
-        objects.clone().map(of).collect::<BinaryArray>()
-    };
-    let columns = reject_columns();
-    let arrays = columns.iter().map(|column| match column.arrow_field().data_type() {
-        DataType::Utf8 => Ok(Arc::new(texts(&column.name)) as ArrayRef),
-        DataType::Binary => Ok(Arc::new(bytes(&column.name)) as ArrayRef),
-        other => cast(&numbers(&column.name), other),
-    });
-    let fields: Vec<Field> = columns.iter().map(Column::arrow_field).collect();
-    RecordBatch::try_new(Schema::new(fields).into(), arrays.collect::<Result<_, _>>()?)
 }
