@@ -8,7 +8,6 @@ memory of the host (VmRSS), and how that of the second half compares with that o
 
 import argparse
 import contextlib
-import os
 import shutil
 import subprocess
 import time
@@ -44,8 +43,7 @@ def main():
 
 def throttle(brokers):
     """All producers together get so many bytes a second from now on."""
-    cache = Path(os.environ.get("MILLSTREAM_CACHE", Path.home() / ".cache/millstream"))
-    jars = next(cache.glob("kafka-*/jars"))
+    jars = next(clicks.CACHE.glob("kafka-*/jars"))
     subprocess.run(["java", "-cp", f"{jars}/*", "kafka.admin.ConfigCommand", "--bootstrap-server", brokers, "--alter",
                     "--add-config", f"producer_byte_rate={BYTES_A_SECOND}", "--entity-type", "clients", "--entity-default"],
                    check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)

@@ -135,10 +135,13 @@ impl Replays {
     /// By partition of rejects the offset before which nothing can be replayed any more, so that nobody has to know what was:
     /// files that are gone by their age, and what a topic does not keep. What a replay waits for is in neither.
     pub fn gone(&self, positions: &Positions) -> Result<BTreeMap<Partition, i64>> {
+        let noted: Vec<_> = positions.keys().filter(|partition| partition.is_of_rejects()).collect();
+        if noted.is_empty() {
+            return Ok(BTreeMap::new());
+        }
         let needed = self.needed()?;
-        let noted = positions.keys().filter(|partition| partition.is_of_rejects());
-        let noted =
-            noted.map(|partition| (partition, file_of(&partition.key))).filter(|(_, file)| !needed.contains(*file));
+        let noted = noted.into_iter().map(|partition| (partition, file_of(&partition.key)));
+        let noted = noted.filter(|(_, file)| !needed.contains(*file));
         Ok(match &self.rejects {
             // A folder that is not there may be on a disk that is away.
             Rejects::File { path: folder, keep: Some(_) } if folder.join("_manifest").is_dir() => {
@@ -147,15 +150,9 @@ impl Replays {
             }
             Rejects::File { .. } => BTreeMap::new(),
             Rejects::Kafka(settings) => {
-                let noted: Vec<_> = noted
-                    .filter_map(|(partition, file)| Some((partition, partition_of(&settings.topic.value, file)?)))
-                    .collect();
-                // Brokers are asked for a reason only.
-                let first = if noted.is_empty() { BTreeMap::new() } else { first_offsets(settings)? };
-                noted
-                    .into_iter()
-                    .filter_map(|(partition, number)| Some((partition.clone(), *first.get(&number)?)))
-                    .collect()
+                let first = first_offsets(settings)?;
+                let first_of = |file: &str| first.get(&partition_of(&settings.topic.value, file)?).copied();
+                noted.filter_map(|(partition, file)| Some((partition.clone(), first_of(file)?))).collect()
             }
         })
     }

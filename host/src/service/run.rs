@@ -3,7 +3,6 @@
 //! When a broker or a file is away, the whole run goes back to the last commit and starts again inside the process: a
 //! crash, an aborted epoch and a lost broker all take this one way.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -232,8 +231,8 @@ impl OneLife<'_> {
         let (plan, logic) = choose(assembly, recovered.plan.as_ref())?;
         let (plan, stamp) = number_plan(assembly, plan, &logic, &recovered);
         settle_spool(assembly, &mut epochs, &recovered, tally)?;
-        let gone = epochs.last().map_or(Ok(BTreeMap::new()), |last| assembly.replays.gone(&last.positions))?;
-        epochs.forget(&gone);
+        let gone = epochs.last().map(|last| assembly.replays.gone(&last.positions)).transpose()?;
+        epochs.forget(&gone.unwrap_or_default());
         let sources = self.open_sources(&mut epochs, transactions)?;
         let read = epochs.last().map(|last| last.positions.clone()).unwrap_or_default();
         assembly.replays.remove_leftovers()?;

@@ -128,7 +128,7 @@ impl Drop for Job {
     }
 }
 
-/// About 2,000 records a second, until it is told to stop.
+/// About 1,000 records a second, until it is told to stop.
 fn produce(kafka: &Kafka, topic: &str, written: &AtomicI64, stop: &AtomicBool) {
     let producer = kafka.producer(&[]);
     while !stop.load(Ordering::Relaxed) {
@@ -141,9 +141,8 @@ fn produce(kafka: &Kafka, topic: &str, written: &AtomicI64, stop: &AtomicBool) {
             );
         }
         written.store(first + 20, Ordering::Relaxed);
-        producer.poll(Duration::from_millis(10));
-        #[expect(clippy::disallowed_methods, reason = "the pace at which records come")]
-        std::thread::sleep(Duration::from_millis(10));
+        // The pace at which records come.
+        producer.poll(Duration::from_millis(20));
     }
     producer.flush(Duration::from_secs(60)).unwrap();
 }

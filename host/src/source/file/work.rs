@@ -105,7 +105,6 @@ impl Work {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        // The state is changed in single steps that cannot leave it half done: a panic elsewhere does not spoil it.
         self.state.lock()
     }
 
