@@ -50,15 +50,15 @@ use rdkafka::client::DefaultClientContext;
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::ConsumerGroupMetadata;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::producer::{BaseProducer, Producer};
+use rdkafka::producer::Producer;
 
 use super::record::CommitRecord;
 use super::topic::{self, Steps};
 use crate::error::{Error, ErrorKind, Result};
-use crate::output::kafka::flush;
-use crate::output::kafka::producer::{self, Delivered, Outgoing, Transactional};
+use crate::output::kafka::producer::{self, RowProducer, Transactional};
+use crate::output::kafka::{Rows, TopicQueue, flush};
 use crate::source::Positions;
-use crate::source::kafka::client::{Context, away, configure, not_created, reach};
+use crate::source::kafka::client::{away, configure, not_created, reach};
 
 pub use cluster::Cluster;
 pub use fenced::Fenced;
@@ -99,8 +99,7 @@ pub struct Transactions {
     client: ClientConfig,
     topic: String,
     host: String,
-    producer: Arc<BaseProducer<Context>>,
-    most_value_bytes: usize,
+    producer: Arc<RowProducer>,
     /// Whether a transaction is open; the lock is held while it is begun.
     is_open: AtomicBool,
     beginning: Mutex<()>,
@@ -108,8 +107,6 @@ pub struct Transactions {
     /// The epoch that was committed last under the host's id, as far as is known here; 0: none.
     epoch: AtomicU64,
     groups: OnceLock<Groups>,
-    /// What became of the rows of each writer.
-    delivered: Mutex<Vec<Arc<Delivered>>>,
     fenced: Fenced,
 }
 
@@ -125,7 +122,7 @@ impl Transactions {
         let timeout = (longest * 2 + ALLOWANCE).min(LONGEST);
         let transactional = Transactional { id: id_of(pipeline, host), timeout };
         let Cluster { brokers, properties } = cluster;
-        let (producer, most_value_bytes) = producer::producer(OWNER, brokers, properties, Some(&transactional))?;
+        let producer = producer::producer(OWNER, brokers, properties, Some(&transactional))?;
         let mut transactions = Self {
             pipeline: pipeline.to_owned(),
             client: configure(OWNER, brokers, properties, &[], &[])?,
@@ -133,14 +130,12 @@ impl Transactions {
             topic: format!("millstream-commits-{pipeline}"),
             host: host.to_owned(),
             producer,
-            most_value_bytes,
             is_open: AtomicBool::new(false),
             beginning: Mutex::default(),
             records: Vec::new(),
             epoch: AtomicU64::new(0),
             groups: OnceLock::new(),
             fenced: fenced.clone(),
-            delivered: Mutex::default(),
         };
         let producer = &transactions.producer;
         reach(producer.client(), brokers, TIMEOUT, || producer.poll(Duration::ZERO))?;
@@ -159,36 +154,17 @@ impl Transactions {
         let _ = self.groups.set(Box::new(groups));
     }
 
-    /// The producer of all outputs, and the longest value that it takes.
-    pub(crate) fn producer(&self) -> (Arc<BaseProducer<Context>>, usize) {
-        (Arc::clone(&self.producer), self.most_value_bytes)
-    }
-
-    /// For a writer of one output of one worker, what becomes of its rows: the commit waits for them.
-    pub(crate) fn delivered(&self, owner: &str, topic: &str) -> Arc<Delivered> {
-        let delivered = Delivered::new(owner, topic);
-        let mut all = self.delivered.lock();
-        // A writer that is gone, because another plan took over, has had its rows committed.
-        all.retain(|of_writer| Arc::strong_count(of_writer) > 1);
-        all.push(Arc::clone(&delivered));
-        delivered
-    }
-
-    /// Whether the brokers have every row of the epoch, and all else that was sent.
-    fn is_delivered(&self) -> Result<bool> {
-        let all = self.delivered.lock();
-        all.iter().try_for_each(|of_writer| of_writer.check(&self.cluster.brokers))?;
-        Ok(self.producer.in_flight_count() == 0 && all.iter().all(|of_writer| of_writer.is_complete()))
+    /// The producer of all outputs.
+    pub(crate) fn producer(&self) -> &Arc<RowProducer> {
+        &self.producer
     }
 
     /// A row that was not taken ends the transaction, and is the reason why nothing else is taken: the commit says so, when
     /// it can be known soon.
     fn refused_row(&self) -> Option<Error> {
-        let all = self.delivered.lock();
-        let found = || all.iter().find_map(|of_writer| of_writer.refused(&self.cluster.brokers));
-        let is_known = || Ok(found().is_some() || self.producer.in_flight_count() == 0);
+        let is_known = || Ok(self.producer.refused().is_some() || self.producer.in_flight_count() == 0);
         flush(&self.producer, REASON, is_known).ok()?;
-        found()
+        self.producer.refused()
     }
 
     /// Begins a transaction if none is open: before the first row of an epoch. Any worker may be the first.
@@ -241,9 +217,16 @@ impl Transactions {
         })
     }
 
-    /// What an error means when somebody else has committed under the host's id since this was opened, because the host stood
-    /// still, or came back: it says nothing of disk and records, for what was read of them is not true any more.
+    /// What an error of a run means when somebody else makes the host's transactions. One who has committed under its id since
+    /// this was opened, because the host stood still, or came back: the error says nothing of disk and records, for what was
+    /// read of them is not true any more. One who does so again and again: the host is not alone.
     pub fn unless_outrun(&self, error: Error) -> Error {
+        if self.producer.is_fenced() && self.fenced.add() {
+            let what = format!("{OWNER}: another process makes the transactions of host {}", self.host);
+            return Error::new(ErrorKind::Config, what)
+                .caused_by(error)
+                .help("was the data folder copied? Stop the other process, or give this one a data folder of its own. A host that stands still for longer than its `transaction.timeout.ms` looks the same to the brokers");
+        }
         let known = self.epoch.load(Ordering::Relaxed);
         let is_outrun = || self.read_records().is_ok_and(|records| epoch_in(&records, &self.host) > known);
         if error.kind() == ErrorKind::Unavailable || !is_outrun() {
@@ -255,16 +238,6 @@ impl Transactions {
 
     fn failed(&self, what: &str, error: KafkaError) -> Error {
         let code = error.rdkafka_error_code();
-        let fenced = matches!(
-            code,
-            Some(RDKafkaErrorCode::Fenced | RDKafkaErrorCode::ProducerFenced | RDKafkaErrorCode::InvalidProducerEpoch)
-        );
-        if fenced && self.fenced.add() {
-            let what = format!("{OWNER}: another process makes the transactions of host {}", self.host);
-            return Error::new(ErrorKind::Config, what)
-                .caused_by(error)
-                .help("was the data folder copied? Stop the other process, or give this one a data folder of its own. A host that stands still for longer than its `transaction.timeout.ms` looks the same to the brokers");
-        }
         let refused = matches!(
             code,
             Some(
@@ -298,7 +271,8 @@ impl super::Transaction for Transactions {
     }
 
     fn commit(&self, record: &CommitRecord) -> Result<()> {
-        topic::commit(self, record, self.most_value_bytes).map_err(|error| self.refused_row().unwrap_or(error))?;
+        topic::commit(self, record, self.producer.most_value_bytes)
+            .map_err(|error| self.refused_row().unwrap_or(error))?;
         self.epoch.store(record.epoch, Ordering::Relaxed);
         Ok(())
     }
@@ -310,18 +284,22 @@ impl Steps for Transactions {
     }
 
     fn send(&self, key: &str, value: &[u8]) -> Result<()> {
-        // A message that is not delivered makes the commit fail: nobody counts.
-        let message = Outgoing::with_opaque_to(&self.topic, Arc::default()).partition(0);
-        let message = message.key(key.as_bytes()).payload(value);
-        let refused = |error| self.failed("the record cannot be sent", error);
-        producer::send(&self.producer, message, || Ok(()), refused)
+        let queue = TopicQueue::new(&self.producer, &self.topic, Some(0))?;
+        let refused = |_, error| self.failed("the record cannot be sent", error);
+        queue.put(&Rows::one(Some(key.as_bytes()), value), refused)
     }
 
     fn send_offsets(&self, positions: &Positions) -> Result<()> {
         let Some(groups) = self.groups.get() else { return Ok(()) };
         for GroupOffsets { offsets, group } in groups(positions)? {
-            answered(|| self.producer.send_offsets_to_transaction(&offsets, &group, CALL))
-                .map_err(|error| self.failed("the offsets of a group are not taken", error))?;
+            answered(|| self.producer.send_offsets_to_transaction(&offsets, &group, CALL)).map_err(|error| {
+                let what = match error.rdkafka_error_code() {
+                    // The group's generation went on between the look at it and the brokers' own: `Member::group_offsets`.
+                    Some(RDKafkaErrorCode::IllegalGeneration) => "partitions move while an epoch is committed",
+                    _ => "the offsets of a group are not taken",
+                };
+                self.failed(what, error)
+            })?;
         }
         Ok(())
     }
@@ -330,15 +308,16 @@ impl Steps for Transactions {
         // All rows, the record among them, were under way while the offsets were sent. The end of the transaction would wait
         // for the deliveries too, and longer.
         let mut waiting = usize::MAX;
-        while !self.is_delivered()? {
+        while !self.producer.is_delivered()? {
             let now = usize::try_from(self.producer.in_flight_count()).unwrap_or(0);
             if now >= waiting {
                 return Err(self.away());
             }
             // Brokers that are slow and go on are waited for.
             waiting = now;
-            flush(&self.producer, TIMEOUT, || self.is_delivered())?;
+            flush(&self.producer, TIMEOUT, || self.producer.is_delivered())?;
         }
+        self.producer.context().log.answered();
         Ok(())
     }
 

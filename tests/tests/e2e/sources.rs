@@ -450,8 +450,8 @@ fn a_broker_that_is_restarted_in_the_middle_costs_nothing() {
     let missing = 2000 - count(&blocks);
     blocks.extend(read_some(&mut readers, missing));
     assert_eq!(values(&blocks), numbers(0..2000), "each record once");
-    writer.flush(Duration::from_secs(60)).unwrap();
-    assert_eq!((writer.acknowledged_rows(), kafka.read_all("restarted-out").len()), (20, 20));
+    let acknowledged = writer.prepare(Duration::from_secs(60)).unwrap();
+    assert_eq!((acknowledged, kafka.read_all("restarted-out").len()), (20, 20));
     source.check_membership().expect("still a member");
     let mut committed = Positions::new();
     advance(&mut committed, &blocks);

@@ -51,8 +51,7 @@ fn rows_reach_a_topic_as_json_with_their_key_and_are_counted() {
     kafka.create_topic("written", 3);
     let mut writer = writer(kafka, "written", Some("name"));
     writer.write(&rows(0..2)).unwrap();
-    writer.flush(Duration::from_secs(30)).unwrap();
-    assert_eq!(writer.acknowledged_rows(), 2);
+    assert_eq!(writer.prepare(Duration::from_secs(30)).unwrap(), 2);
     let mut records = kafka.read_all("written");
     records.sort();
     let text = |text: &str| Some(text.as_bytes().to_vec());
@@ -60,16 +59,17 @@ fn rows_reach_a_topic_as_json_with_their_key_and_are_counted() {
 }
 
 #[test]
-fn a_full_queue_holds_the_writer_up_and_loses_nothing() {
+fn a_full_queue_holds_the_writer_up_and_keeps_all_rows_and_their_order() {
     let kafka = Kafka::shared();
     kafka.create_topic("held", 1);
     let mut writer = new_writer(kafka, "held", None, &[("queue.buffering.max.messages", "1000")]).unwrap();
     for batch in 0..20 {
         writer.write(&rows(batch * 1000..batch * 1000 + 1000)).unwrap();
     }
-    writer.flush(Duration::from_secs(60)).unwrap();
-    assert_eq!(writer.acknowledged_rows(), 20_000);
-    assert_eq!(kafka.read_all("held").len(), 20_000);
+    assert_eq!(writer.prepare(Duration::from_secs(60)).unwrap(), 20_000);
+    let name = |id: i64| if id % 2 == 0 { format!(r#""n{id}""#) } else { "null".to_owned() };
+    let expected = (0..20_000).map(|id| (None, Some(format!(r#"{{"id":{id},"name":{}}}"#, name(id)).into_bytes())));
+    assert!(kafka.read_all("held").into_iter().eq(expected), "all of them, in order");
 }
 
 #[test]

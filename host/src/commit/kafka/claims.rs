@@ -4,12 +4,10 @@
 
 use std::time::Instant;
 
-use rdkafka::producer::Producer;
-
 use super::{Cluster, OWNER, TIMEOUT, Transactions};
 use crate::error::{Error, ErrorKind, Result};
-use crate::output::kafka::flush;
-use crate::output::kafka::producer::{self, Delivered, Outgoing, Sent};
+use crate::output::kafka::producer;
+use crate::output::kafka::{Rows, TopicQueue, flush};
 
 /// How the keys of claims begin; those of records have a `/`, and no space.
 const CLAIM: &str = "claim ";
@@ -21,14 +19,12 @@ impl Transactions {
             return Ok(Some(host).filter(|host| *host != self.host));
         }
         let Cluster { brokers, properties } = &self.cluster;
-        let (producer, _) = producer::producer(OWNER, brokers, properties, None)?;
-        let delivered = Delivered::new(OWNER, &self.topic);
+        let producer = producer::producer(OWNER, brokers, properties, None)?;
         let key = format!("{CLAIM}{what} {} {:016x}", self.host, getrandom::u64().map_err(no_randomness)?);
-        let claim = Outgoing::with_opaque_to(&self.topic, Sent::new(&delivered)).partition(0);
-        let claim = claim.key(key.as_bytes()).payload(self.host.as_bytes());
-        producer::send(&producer, claim, || Ok(()), |error| self.failed("a claim cannot be sent", error))?;
-        flush(&producer, TIMEOUT, || Ok(producer.in_flight_count() == 0))?;
-        delivered.check(brokers)?;
+        let refused = |_, error| self.failed("a claim cannot be sent", error);
+        let claim = Rows::one(Some(key.as_bytes()), self.host.as_bytes());
+        TopicQueue::new(&producer, &self.topic, Some(0))?.put(&claim, refused)?;
+        flush(&producer, TIMEOUT, || producer.is_delivered())?;
         let host = self.claimed_by(what)?.ok_or_else(|| self.away())?;
         Ok(Some(host).filter(|host| *host != self.host))
     }

@@ -53,7 +53,7 @@ impl Transactions {
             tracing::info!(host, "a host's transaction stays open: it is ended in its place");
             let transactional = Transactional { id: id_of(&self.pipeline, &host), timeout: ALLOWANCE };
             let Cluster { brokers, properties } = &self.cluster;
-            let (producer, _) = producer::producer(OWNER, brokers, properties, Some(&transactional))?;
+            let producer = producer::producer(OWNER, brokers, properties, Some(&transactional))?;
             answered(|| producer.init_transactions(CALL))
                 .map_err(|error| self.failed("a transaction that stays open cannot be ended", error))?;
         }

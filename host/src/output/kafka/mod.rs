@@ -10,13 +10,12 @@
 //!   too, and come again when the epoch is run again. Within one producer an idempotent one keeps rows from being doubled or
 //!   swapped by its own retries.
 
-mod flush;
 mod json;
 pub(crate) mod producer;
+mod queue;
 mod read;
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use arrow::array::{Array, RecordBatch, StructArray};
@@ -24,7 +23,7 @@ use arrow::datatypes::{Field, FieldRef};
 use arrow::error::ArrowError;
 use arrow::json::writer::make_encoder;
 use rdkafka::error::KafkaError;
-use rdkafka::producer::{BaseProducer, Producer};
+use rdkafka::producer::Producer;
 use rdkafka::types::RDKafkaErrorCode;
 
 use super::TopicWriter;
@@ -32,14 +31,14 @@ use crate::commit::Transactions;
 use crate::config::{self, Delivery};
 use crate::error::{Error, ErrorKind, Result};
 use crate::schema::Column;
-use crate::source::kafka::client::{Context, away, reach};
-pub(crate) use flush::flush;
+use crate::source::kafka::client::{away, reach};
 use json::{Keys, json_options};
-use producer::{Delivered, Outgoing, Sent, producer};
+use producer::{RowProducer, producer};
+pub(crate) use queue::{Rows, TopicQueue, flush};
 pub use read::{TopicReject, first_offsets, read_rejects};
 
-/// Rows between two looks at what was acknowledged.
-const POLL_ROWS: usize = 1024;
+/// Rows that are handed to the producer together, at most; behind them it is seen what was acknowledged.
+const ROWS_TOGETHER: usize = 512;
 
 /// How long the brokers may take to answer at the start.
 const START_TIMEOUT: Duration = Duration::from_secs(30);
@@ -50,13 +49,13 @@ pub struct KafkaWriter {
     brokers: String,
     topic: String,
     key: Option<usize>,
-    producer: Arc<BaseProducer<Context>>,
+    producer: Arc<RowProducer>,
+    queue: TopicQueue,
+    rows: Rows,
     /// For rows that are delivered exactly once.
     transactions: Option<Arc<Transactions>>,
-    delivered: Arc<Delivered>,
+    /// Of this epoch.
     written_rows: u64,
-    prepared_rows: u64,
-    most_value_bytes: usize,
 }
 
 impl KafkaWriter {
@@ -84,28 +83,14 @@ impl KafkaWriter {
             })?)),
             Delivery::AtLeastOnce => None,
         };
-        let (producer, most_value_bytes) = match &transactions {
-            Some(transactions) => transactions.producer(),
+        let producer = match &transactions {
+            Some(transactions) => Arc::clone(transactions.producer()),
             None => producer(&owner, &brokers, &settings.properties, None)?,
         };
-        let delivered = match &transactions {
-            Some(transactions) => transactions.delivered(&owner, &settings.topic.value),
-            None => Delivered::new(&owner, &settings.topic.value),
-        };
         let topic = settings.topic.value.clone();
-        let (written_rows, prepared_rows) = (0, 0);
-        let writer = Self {
-            owner,
-            brokers,
-            topic,
-            key,
-            producer,
-            transactions,
-            delivered,
-            written_rows,
-            prepared_rows,
-            most_value_bytes,
-        };
+        let queue = TopicQueue::new(&producer, &topic, None)?;
+        let writer =
+            Self { owner, brokers, topic, key, producer, queue, rows: Rows::default(), transactions, written_rows: 0 };
         writer.check_topic()?;
         Ok(writer)
     }
@@ -140,13 +125,12 @@ impl KafkaWriter {
         self.transactions.as_ref().map_or(Ok(()), |transactions| transactions.begin())
     }
 
-    fn send(&self, sent: &Arc<Sent>, key: Option<&[u8]>, value: &[u8]) -> Result<()> {
-        let mut record = Outgoing::with_opaque_to(&self.topic, Arc::clone(sent)).payload(value);
-        if let Some(key) = key {
-            record = record.key(key);
-        }
-        let refused = |error| self.not_sent(value.len(), error);
-        producer::send(&self.producer, record, || self.check_failed(), refused)
+    /// Hands over the rows that are ready.
+    fn send(&mut self) -> Result<()> {
+        self.queue.put(&self.rows, |bytes, error| self.not_sent(bytes, error))?;
+        self.written_rows += self.rows.len() as u64;
+        self.rows.clear();
+        Ok(())
     }
 
     fn not_sent(&self, bytes: usize, error: KafkaError) -> Error {
@@ -160,36 +144,32 @@ impl KafkaWriter {
 
     /// Returns when every row written so far was acknowledged, or fails.
     pub fn flush(&mut self, timeout: Duration) -> Result<()> {
-        flush(&self.producer, timeout, || {
-            self.check_failed()?;
-            Ok(self.acknowledged_rows() >= self.written_rows)
-        })?;
-        self.check_failed()?;
-        let missing = self.written_rows.saturating_sub(self.acknowledged_rows());
-        if missing > 0 {
-            let last = self.producer.context().log.last_error().map(|error| format!(" ({error})")).unwrap_or_default();
-            return Err(Error::new(
-                ErrorKind::Unavailable,
-                format!(
-                    "{}: {missing} rows for topic {:?} were not acknowledged by {} within {} s{last}",
-                    self.owner,
-                    self.topic,
-                    self.brokers,
-                    timeout.as_secs()
-                ),
-            )
-            .help("are the brokers up, and are enough replicas in sync (min.insync.replicas)?"));
+        let log = &self.producer.context().log;
+        let waiting = self.producer.in_flight_count();
+        flush(&self.producer, timeout, || self.producer.is_delivered())?;
+        if self.producer.is_delivered()? {
+            if waiting > 0 {
+                log.answered();
+            }
+            return Ok(());
         }
-        Ok(())
+        let last = log.last_error().map(|error| format!(" ({error})")).unwrap_or_default();
+        let what = format!(
+            "{}: {} rows for topic {:?} were not acknowledged by {} within {} s{last}",
+            self.owner,
+            self.producer.in_flight_count(),
+            self.topic,
+            self.brokers,
+            timeout.as_secs()
+        );
+        Err(Error::new(ErrorKind::Unavailable, what)
+            .help("are the brokers up, and are enough replicas in sync (min.insync.replicas)?"))
     }
 
-    /// How many rows the brokers acknowledged.
-    pub fn acknowledged_rows(&self) -> u64 {
-        self.delivered.acknowledged_rows.load(Ordering::Relaxed)
-    }
-
-    fn check_failed(&self) -> Result<()> {
-        self.delivered.check(&self.brokers)
+    /// Takes what the brokers refused, and fails when there is something.
+    fn look(&self) -> Result<()> {
+        self.producer.poll(Duration::ZERO);
+        self.producer.check()
     }
 }
 
@@ -207,41 +187,38 @@ impl TopicWriter for KafkaWriter {
         let rows = StructArray::from(batch.clone());
         let field: FieldRef = Arc::new(Field::new("row", rows.data_type().clone(), false));
         let mut encoder = make_encoder(&field, &rows, &options).map_err(wrong)?;
-        let (mut value, mut key) = (Vec::with_capacity(512), Vec::new());
-        let sent = Sent::new(&self.delivered);
+        let mut key = Vec::new();
+        self.rows.clear();
         for row in 0..batch.num_rows() {
-            value.clear();
-            encoder.encode(row, &mut value);
             let key = keys.as_ref().and_then(|keys| keys.text(row, &mut key));
-            self.send(&sent, key, &value)?;
-            if row % POLL_ROWS == POLL_ROWS - 1 {
-                self.producer.poll(Duration::ZERO);
+            self.rows.push(key, |bytes| encoder.encode(row, bytes));
+            if self.rows.len() == ROWS_TOGETHER {
+                self.send()?;
             }
         }
-        self.producer.poll(Duration::ZERO);
-        self.written_rows += batch.num_rows() as u64;
-        self.check_failed()
+        self.send()?;
+        self.look()
     }
 
     fn write_values(&mut self, values: &[String]) -> Result<()> {
         self.begin()?;
-        let sent = Sent::new(&self.delivered);
-        values.iter().try_for_each(|value| self.send(&sent, None, value.as_bytes()))?;
-        self.producer.poll(Duration::ZERO);
-        self.written_rows += values.len() as u64;
-        self.check_failed()
+        for together in values.chunks(ROWS_TOGETHER) {
+            self.rows.clear();
+            together.iter().for_each(|value| self.rows.push(None, |bytes| bytes.extend_from_slice(value.as_bytes())));
+            self.send()?;
+        }
+        self.look()
     }
 
     fn most_value_bytes(&self) -> usize {
-        self.most_value_bytes
+        self.producer.most_value_bytes
     }
 
     fn prepare(&mut self, timeout: Duration) -> Result<u64> {
         match &self.transactions {
-            Some(_) => self.delivered.prepared_rows.store(self.written_rows, Ordering::Relaxed),
+            Some(_) => self.look()?,
             None => self.flush(timeout)?,
         }
-        self.check_failed()?;
-        Ok(self.written_rows - std::mem::replace(&mut self.prepared_rows, self.written_rows))
+        Ok(std::mem::take(&mut self.written_rows))
     }
 }

@@ -1,29 +1,24 @@
 //! Producers: of one output of one worker, or of all outputs of a host together in its transactions.
 
 use std::collections::BTreeMap;
+use std::ops::Deref;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
 use rdkafka::error::KafkaError;
-use rdkafka::message::DeliveryResult;
-use rdkafka::producer::{BaseProducer, BaseRecord, ProducerContext};
+use rdkafka::message::{DeliveryResult, Message};
+use rdkafka::producer::{BaseProducer, Producer, ProducerContext};
 use rdkafka::types::RDKafkaErrorCode;
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::source::kafka::client::{ClientLog, Context, Fixed, configure, not_created};
+use crate::source::kafka::client::{Context, Fixed, configure, not_created};
 
 /// librdkafka's `message.max.bytes`, and brokers' too but for some bytes.
 const MESSAGE_BYTES: usize = 1_000_000;
 
 /// What a message has beside its value, generously.
 const MESSAGE_OVERHEAD_BYTES: usize = 1024;
-
-/// How long deliveries are taken while the producer's queue is full, until the next try, at first and at most: librdkafka is
-/// asked without a pause in the last millisecond of each, so who waits for long tries less often.
-const QUEUE_FULL: Duration = Duration::from_millis(5);
-const QUEUE_FULL_LONGEST: Duration = Duration::from_millis(80);
 
 const DEFAULTS: &[(&str, &str)] = &[
     ("compression.codec", "lz4"),
@@ -44,6 +39,11 @@ const FIXED: &[Fixed] = &[
     },
     Fixed { name: "acks", value: Some("all"), reason: "a row counts as written when all in-sync replicas have it" },
     Fixed { name: "request.required.acks", value: None, reason: "a row counts as written when all replicas have it" },
+    Fixed {
+        name: "delivery.report.only.error",
+        value: Some("true"),
+        reason: "a row was taken when it left the queue and no error came",
+    },
     Fixed { name: "transactional.id", value: None, reason: "transactions belong to the host" },
 ];
 
@@ -51,125 +51,90 @@ const FIXED: &[Fixed] = &[
 pub(crate) const TOO_LARGE: &str = "raise `message.max.bytes` in `properties` and the topic's max.message.bytes, or let a stage reject such \
                          rows; nothing of this epoch was committed, the next start reads it again";
 
-/// What became of one writer's rows.
-#[derive(Default)]
-pub(crate) struct Delivered {
-    /// Rows that all in-sync replicas have.
-    pub acknowledged_rows: AtomicU64,
-    /// Rows that the commit waits for: those of the epochs that ended.
-    pub prepared_rows: AtomicU64,
-    failed: Mutex<Option<KafkaError>>,
-    owner: String,
-    topic: String,
+/// The first message that was not taken: its topic, and why.
+pub(crate) type Refused = (String, KafkaError);
+
+/// Only failures are told (`delivery.report.only.error`): what was taken leaves the queue, and nobody hears of each message.
+impl ProducerContext for Context {
+    type DeliveryOpaque = ();
+
+    fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
+        if let Err((error, message)) = result {
+            let mut refused = self.refused.lock();
+            if refused.as_ref().is_none_or(|(_, reason)| is_purged(reason)) {
+                *refused = Some((message.topic().to_owned(), error.clone()));
+            }
+        }
+    }
 }
 
-impl Delivered {
-    /// Whether the brokers have all rows that the commit waits for.
-    pub fn is_complete(&self) -> bool {
-        self.acknowledged_rows.load(Ordering::Relaxed) >= self.prepared_rows.load(Ordering::Relaxed)
-    }
+/// Whether a message was thrown away with its transaction: the reason is no message's own.
+fn is_purged(error: &KafkaError) -> bool {
+    use RDKafkaErrorCode::{PurgeInflight, PurgeQueue};
+    is_fenced(error) || matches!(error.rdkafka_error_code(), Some(PurgeInflight | PurgeQueue))
+}
 
-    /// For the rows of an output, which `owner` names, to a topic.
-    pub fn new(owner: &str, topic: &str) -> Arc<Self> {
-        Arc::new(Self { owner: owner.to_owned(), topic: topic.to_owned(), ..Self::default() })
+/// Whether somebody else makes the producer's transactions now.
+pub(crate) fn is_fenced(error: &KafkaError) -> bool {
+    use RDKafkaErrorCode::{Fenced, InvalidProducerEpoch, ProducerFenced};
+    matches!(error.rdkafka_error_code(), Some(Fenced | ProducerFenced | InvalidProducerEpoch))
+}
+
+/// A producer of rows. Writers may share it: those of all outputs of a host in its transactions.
+pub(crate) struct RowProducer {
+    client: BaseProducer<Context>,
+    brokers: String,
+    /// The longest value that it takes.
+    pub most_value_bytes: usize,
+    /// Whose turn it is to put rows into its queue.
+    pub turn: Mutex<()>,
+}
+
+impl RowProducer {
+    /// Whether all in-sync replicas have every row; fails when one was not taken.
+    pub fn is_delivered(&self) -> Result<bool> {
+        // In this order: a row that is refused is noted before it leaves the queue.
+        let is_empty = self.client.in_flight_count() == 0;
+        self.check()?;
+        Ok(is_empty)
     }
 
     /// Fails when a row was not taken.
-    pub fn check(&self, brokers: &str) -> Result<()> {
-        self.failed().map_or(Ok(()), |reason| Err(self.not_taken(brokers, reason)))
+    pub fn check(&self) -> Result<()> {
+        self.first_refused(|_| true).map_or(Ok(()), Err)
+    }
+
+    /// Whether somebody else makes its transactions now.
+    pub fn is_fenced(&self) -> bool {
+        let of_row = self.client.context().refused.lock().as_ref().is_some_and(|(_, reason)| is_fenced(reason));
+        let fatal = self.client.client().fatal_error().map(|(code, _)| KafkaError::Global(code));
+        of_row || fatal.is_some_and(|error| is_fenced(&error))
     }
 
     /// A row that was not taken for a reason of its own.
-    pub fn refused(&self, brokers: &str) -> Option<Error> {
-        self.failed().filter(|reason| !is_purged(reason)).map(|reason| self.not_taken(brokers, reason))
+    pub fn refused(&self) -> Option<Error> {
+        self.first_refused(|reason| !is_purged(reason))
     }
 
-    fn failed(&self) -> Option<KafkaError> {
-        self.failed.lock().clone()
-    }
-
-    fn not_taken(&self, brokers: &str, reason: KafkaError) -> Error {
-        let (owner, topic) = (&self.owner, &self.topic);
+    fn first_refused(&self, counts: impl FnOnce(&KafkaError) -> bool) -> Option<Error> {
+        let context = self.client.context();
+        let (topic, reason) = context.refused.lock().clone().filter(|(_, reason)| counts(reason))?;
+        let (owner, brokers) = (context.log.owner(), &self.brokers);
         // The brokers' limit; the producer's own is found when the row is sent.
         if reason.rdkafka_error_code() == Some(RDKafkaErrorCode::MessageSizeTooLarge) {
             let what = format!("{owner}: a row is too large for topic {topic:?} at {brokers}");
-            return Error::new(ErrorKind::Config, what).caused_by(reason).help(TOO_LARGE);
+            return Some(Error::new(ErrorKind::Config, what).caused_by(reason).help(TOO_LARGE));
         }
         let what = format!("{owner}: topic {topic:?} at {brokers} did not take a row: {reason}");
-        Error::new(ErrorKind::Unavailable, what)
+        Some(Error::new(ErrorKind::Unavailable, what))
     }
 }
 
-/// Whether a row was thrown away with its transaction: why that was is said elsewhere.
-fn is_purged(error: &KafkaError) -> bool {
-    use RDKafkaErrorCode::{PurgeInflight, PurgeQueue};
-    matches!(error.rdkafka_error_code(), Some(PurgeInflight | PurgeQueue))
-}
+impl Deref for RowProducer {
+    type Target = BaseProducer<Context>;
 
-/// Rows that were sent together: told to their writer when the last one was delivered. While some rows are sent and others
-/// delivered, by other threads, each touches memory of its own: one counter of a writer would wander between processors with
-/// every row.
-#[derive(Default)]
-pub(crate) struct Sent {
-    acknowledged_rows: AtomicU64,
-    writer: Arc<Delivered>,
-}
-
-impl Sent {
-    /// For a writer's next rows.
-    pub fn new(writer: &Arc<Delivered>) -> Arc<Self> {
-        Arc::new(Self { acknowledged_rows: AtomicU64::new(0), writer: Arc::clone(writer) })
-    }
-}
-
-impl Drop for Sent {
-    fn drop(&mut self) {
-        self.writer.acknowledged_rows.fetch_add(*self.acknowledged_rows.get_mut(), Ordering::Relaxed);
-    }
-}
-
-/// Counts, for the writer of each row, what became of it.
-impl ProducerContext for Context {
-    type DeliveryOpaque = Arc<Sent>;
-
-    fn delivery(&self, result: &DeliveryResult<'_>, sent: Arc<Sent>) {
-        match result {
-            Ok(_) => {
-                sent.acknowledged_rows.fetch_add(1, Ordering::Relaxed);
-                self.log.answered();
-            }
-            Err((error, _)) => {
-                let mut failed = sent.writer.failed.lock();
-                if failed.as_ref().is_none_or(is_purged) {
-                    *failed = Some(error.clone());
-                }
-            }
-        }
-    }
-}
-
-/// A record for the producer's queue, whose delivery is counted.
-pub(crate) type Outgoing<'a> = BaseRecord<'a, [u8], [u8], Arc<Sent>>;
-
-/// Hands a record to the producer. While its queue is full it waits, for as long as `goes_on` does not fail.
-pub(crate) fn send(
-    producer: &BaseProducer<Context>,
-    mut record: Outgoing<'_>,
-    goes_on: impl Fn() -> Result<()>,
-    refused: impl FnOnce(KafkaError) -> Error,
-) -> Result<()> {
-    let mut pause = QUEUE_FULL;
-    loop {
-        match producer.send(record) {
-            Ok(()) => return Ok(()),
-            Err((error, again)) if error.rdkafka_error_code() == Some(RDKafkaErrorCode::QueueFull) => {
-                record = again;
-                producer.poll(pause);
-                pause = (pause * 2).min(QUEUE_FULL_LONGEST);
-                goes_on()?;
-            }
-            Err((error, _)) => return Err(refused(error)),
-        }
+    fn deref(&self) -> &Self::Target {
+        &self.client
     }
 }
 
@@ -181,13 +146,13 @@ pub(crate) struct Transactional {
     pub timeout: Duration,
 }
 
-/// A producer, and the longest value that it takes. `owner` names it in errors.
+/// A producer. `owner` names it in errors.
 pub(crate) fn producer(
     owner: &str,
     brokers: &str,
     properties: &BTreeMap<String, String>,
     transactional: Option<&Transactional>,
-) -> Result<(Arc<BaseProducer<Context>>, usize)> {
+) -> Result<Arc<RowProducer>> {
     let mut config = configure(owner, brokers, properties, DEFAULTS, FIXED)?;
     if let Some(Transactional { id, timeout }) = transactional {
         config.set("transactional.id", id);
@@ -196,7 +161,7 @@ pub(crate) fn producer(
         }
     }
     let most_bytes = config.get("message.max.bytes").and_then(|bytes| bytes.parse().ok()).unwrap_or(MESSAGE_BYTES);
-    let context = Context { log: ClientLog::new(owner) };
-    let producer = config.create_with_context(context).map_err(|error| not_created(owner, error))?;
-    Ok((Arc::new(producer), usize::saturating_sub(most_bytes, MESSAGE_OVERHEAD_BYTES)))
+    let client = config.create_with_context(Context::new(owner)).map_err(|error| not_created(owner, error))?;
+    let most_value_bytes = usize::saturating_sub(most_bytes, MESSAGE_OVERHEAD_BYTES);
+    Ok(Arc::new(RowProducer { client, brokers: brokers.to_owned(), most_value_bytes, turn: Mutex::default() }))
 }

@@ -20,8 +20,8 @@ use super::{
 use crate::commit::{Cluster, Fenced, GroupOffsets, Transactions};
 use crate::config::{self, Located};
 use crate::error::{Error, ErrorKind, Result};
-use crate::output::kafka::flush;
-use crate::output::kafka::producer::{self, Delivered, Outgoing, Sent, Transactional};
+use crate::output::kafka::producer::{self, RowProducer, Transactional};
+use crate::output::kafka::{Rows, TopicQueue, flush};
 use crate::record::Records;
 use crate::source::Positions;
 use crate::source::kafka::client::{Context, configure, reader};
@@ -56,14 +56,9 @@ pub struct RealPlayer {
     observer: BaseConsumer<Context>,
     of_all: BaseConsumer<Context>,
     of_committed: BaseConsumer<Context>,
-    producers: BTreeMap<Name, BaseProducerAndDeliveries>,
+    producers: BTreeMap<Name, Arc<RowProducer>>,
     members: BTreeMap<Name, Member>,
     hosts: BTreeMap<Name, Arc<Transactions>>,
-}
-
-struct BaseProducerAndDeliveries {
-    producer: Arc<BaseProducer<Context>>,
-    delivered: Arc<Delivered>,
 }
 
 /// What a run reads; none between two runs.
@@ -124,27 +119,29 @@ impl RealPlayer {
     fn init(&mut self, name: Name, timeout_ms: u64) -> Outcome {
         let transactional = Transactional { id: self.topic(id(name)), timeout: Duration::from_millis(timeout_ms) };
         let made = producer::producer("the scenario", &self.kafka.brokers(), &BTreeMap::new(), Some(&transactional));
-        let (producer, _) = made.expect("a producer");
+        let producer = made.expect("a producer");
         let outcome = answered(|| producer.init_transactions(ANSWER));
-        let delivered = Delivered::new("the scenario", "its topic");
-        self.producers.insert(name, BaseProducerAndDeliveries { producer, delivered });
+        self.producers.insert(name, producer);
         outcome
     }
 
     fn send(&self, name: Name, topic: &str, rows: usize) -> Outcome {
-        let BaseProducerAndDeliveries { producer, delivered } = &self.producers[name];
-        for _ in 0..rows {
-            let sent = Sent::new(delivered);
-            if let Err((error, _)) = producer.send(row(&self.topic(topic), sent)) {
-                return refused(&error);
-            }
+        let producer = &self.producers[name];
+        let queue = TopicQueue::new(producer, &self.topic(topic), Some(0)).expect("a topic");
+        let mut why = None;
+        let unsaid = |_, error| {
+            why = Some(refused(&error));
+            Error::new(ErrorKind::Unavailable, "a row is not taken")
+        };
+        if queue.put(&some_rows(rows), unsaid).is_err() {
+            return why.expect("a reason");
         }
         let is_done = || Ok(producer.in_flight_count() == 0 || producer.client().fatal_error().is_some());
         flush(producer, ANSWER, is_done).expect("a flush");
         match producer.client().fatal_error() {
             Some((code, _)) => Outcome::Refused(refusal(code)),
             None => {
-                delivered.check(&self.kafka.brokers()).expect("rows that are delivered");
+                assert!(producer.is_delivered().expect("rows that are taken"));
                 Outcome::Done
             }
         }
@@ -164,7 +161,7 @@ impl RealPlayer {
 
     fn send_offsets(&self, producer: Name, member: Name) -> Outcome {
         let (GroupOffsets { offsets, group }, _) = self.noted(member);
-        let producer = &self.producers[producer].producer;
+        let producer = &self.producers[producer];
         answered(|| producer.send_offsets_to_transaction(offsets, group, ANSWER))
     }
 
@@ -279,14 +276,10 @@ impl RealPlayer {
 
     fn host_rows(&self, name: Name, rows: usize) -> Result<()> {
         let (host, topic) = (&self.hosts[name], self.topic(OUTPUT));
-        let delivered = host.delivered("the scenario", &topic);
         host.begin()?;
-        let (producer, _) = host.producer();
-        for _ in 0..rows {
-            let refused = |error| Error::new(ErrorKind::Unavailable, "a row cannot be sent").caused_by(error);
-            producer::send(&producer, row(&topic, Sent::new(&delivered)), || Ok(()), refused)?;
-        }
-        Ok(())
+        let refused = |_, error| Error::new(ErrorKind::Unavailable, "a row cannot be sent").caused_by(error);
+        let queue = TopicQueue::new(host.producer(), &topic, Some(0))?;
+        queue.put(&some_rows(rows), refused)
     }
 
     fn die(&mut self, name: Name) -> Outcome {
@@ -303,12 +296,14 @@ impl RealPlayer {
     }
 
     fn producer(&self, name: Name) -> &BaseProducer<Context> {
-        &self.producers[name].producer
+        &self.producers[name]
     }
 }
 
-fn row(topic: &str, sent: Arc<Sent>) -> Outgoing<'_> {
-    Outgoing::with_opaque_to(topic, sent).partition(0).key(b"".as_slice()).payload(b"row".as_slice())
+fn some_rows(count: usize) -> Rows {
+    let mut rows = Rows::default();
+    (0..count).for_each(|_| rows.push(Some(b""), |value| value.extend_from_slice(b"row")));
+    rows
 }
 
 /// Asks again for as long as the answer may yet come.

@@ -13,6 +13,7 @@ use rdkafka::consumer::{BaseConsumer, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::output::kafka::producer::Refused;
 
 /// A librdkafka setting that the pipeline file may not change, and why.
 pub(crate) struct Fixed {
@@ -210,9 +211,17 @@ impl ClientLog {
 /// How librdkafka begins to say that a group has no offset (`rd_kafka_offset_query_tmr_cb` and its neighbours).
 const NOTHING_COMMITTED: &str = "no previously committed offset available";
 
-/// What most clients have: their log. Producers count with it too, see `output::kafka::producer`.
+/// What clients have: their log, and producers what was refused.
 pub(crate) struct Context {
     pub log: ClientLog,
+    pub refused: Mutex<Option<Refused>>,
+}
+
+impl Context {
+    /// Of a client that `owner` names in errors.
+    pub fn new(owner: &str) -> Self {
+        Self { log: ClientLog::new(owner), refused: Mutex::default() }
+    }
 }
 
 impl ClientContext for Context {
@@ -231,8 +240,7 @@ impl ConsumerContext for Context {}
 
 /// A client that reads, under no group of its own. `owner` names it in errors.
 pub(crate) fn reader(config: &ClientConfig, owner: &str) -> Result<BaseConsumer<Context>> {
-    let context = Context { log: ClientLog::new(owner) };
-    config.create_with_context(context).map_err(|error| not_created(owner, error))
+    config.create_with_context(Context::new(owner)).map_err(|error| not_created(owner, error))
 }
 
 #[cfg(test)]
