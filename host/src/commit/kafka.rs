@@ -27,8 +27,8 @@
 //! open. A producer that was fenced is replaced; fenced again and again within a minute while the host never lost its
 //! place in the group, the host gives up, because somebody else runs under its id.
 //!
-//! Workers do not wait for their rows to be delivered when they prepare: they hand over how many there are, and the commit
-//! sends no end of the transaction before the brokers have acknowledged every one of them, and the record. So the record
+//! Workers do not wait for their rows to be delivered when they prepare: the commit sends no end of the transaction before the
+//! producer's queue is empty and nothing was refused: the brokers have acknowledged every row, and the record. So the record
 //! says of rows what is true once it is: with one row undelivered the transaction is not committed, and the record never
 //! was. What it buys is that rows, record and offsets are under way at the same time, while files are closed.
 //!
@@ -305,8 +305,8 @@ impl Steps for Transactions {
     }
 
     fn flush(&self) -> Result<()> {
-        // All rows, the record among them, were under way while the offsets were sent. The end of the transaction would wait
-        // for the deliveries too, and longer.
+        // Rows and record were under way while the offsets were sent. The end of the transaction would wait for them too, and
+        // longer.
         let mut waiting = usize::MAX;
         while !self.producer.is_delivered()? {
             let now = usize::try_from(self.producer.in_flight_count()).unwrap_or(0);

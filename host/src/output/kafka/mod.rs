@@ -37,9 +37,6 @@ use producer::{RowProducer, producer};
 pub(crate) use queue::{Rows, TopicQueue, flush};
 pub use read::{TopicReject, first_offsets, read_rejects};
 
-/// Rows that are handed to the producer together, at most; behind them it is seen what was acknowledged.
-const ROWS_TOGETHER: usize = 512;
-
 /// How long the brokers may take to answer at the start.
 const START_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -125,6 +122,12 @@ impl KafkaWriter {
         self.transactions.as_ref().map_or(Ok(()), |transactions| transactions.begin())
     }
 
+    /// One more row, which goes with others.
+    fn push(&mut self, key: Option<&[u8]>, value: impl FnOnce(&mut Vec<u8>)) -> Result<()> {
+        self.rows.push(key, value);
+        if self.rows.is_full() { self.send() } else { Ok(()) }
+    }
+
     /// Hands over the rows that are ready.
     fn send(&mut self) -> Result<()> {
         self.queue.put(&self.rows, |bytes, error| self.not_sent(bytes, error))?;
@@ -191,10 +194,7 @@ impl TopicWriter for KafkaWriter {
         self.rows.clear();
         for row in 0..batch.num_rows() {
             let key = keys.as_ref().and_then(|keys| keys.text(row, &mut key));
-            self.rows.push(key, |bytes| encoder.encode(row, bytes));
-            if self.rows.len() == ROWS_TOGETHER {
-                self.send()?;
-            }
+            self.push(key, |bytes| encoder.encode(row, bytes))?;
         }
         self.send()?;
         self.look()
@@ -202,11 +202,11 @@ impl TopicWriter for KafkaWriter {
 
     fn write_values(&mut self, values: &[String]) -> Result<()> {
         self.begin()?;
-        for together in values.chunks(ROWS_TOGETHER) {
-            self.rows.clear();
-            together.iter().for_each(|value| self.rows.push(None, |bytes| bytes.extend_from_slice(value.as_bytes())));
-            self.send()?;
+        self.rows.clear();
+        for value in values {
+            self.push(None, |bytes| bytes.extend_from_slice(value.as_bytes()))?;
         }
+        self.send()?;
         self.look()
     }
 

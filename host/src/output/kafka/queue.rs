@@ -32,6 +32,10 @@ use crate::error::{Error, ErrorKind, Result};
 /// `RD_KAFKA_PARTITION_UA`: the producer's `partitioner` chooses.
 const ANY_PARTITION: i32 = -1;
 
+/// Rows that go into the queue together, at most, and bytes, but for one row.
+const ROWS_TOGETHER: usize = 512;
+const BYTES_TOGETHER: usize = 256 << 10;
+
 /// The longest wait for room in a full queue until the next try.
 const FULL: Duration = Duration::from_secs(1);
 
@@ -62,6 +66,11 @@ impl Rows {
             self.bytes.len()
         });
         self.ends.push((end_of_value, end_of_key));
+    }
+
+    /// Whether it is time to put them into the queue.
+    pub fn is_full(&self) -> bool {
+        self.ends.len() >= ROWS_TOGETHER || self.bytes.len() >= BYTES_TOGETHER
     }
 
     /// How many.
