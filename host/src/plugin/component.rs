@@ -1,6 +1,6 @@
 //! Bytes of a plugin to compiled code, through the cache.
 //!
-//! One of the host's four files with unsafe code: `Component::deserialize` believes the bytes that it is handed, as if it
+//! One of the host's files with unsafe code: `Component::deserialize` believes the bytes that it is handed, as if it
 //! had compiled them itself.
 //!
 //! Why it is sound: the bytes are `Proven`, which only `CodeCache::read` makes (see there), so they are what

@@ -93,3 +93,21 @@ fn outputs_refuse_unknown_topics_keys_and_weaker_promises() {
     let error = writer(kafka, "strict", None).write(&batch).expect_err("beyond message.max.bytes");
     assert!(error.way_out().unwrap().contains("message.max.bytes"), "{error}");
 }
+
+#[test]
+fn a_row_that_the_brokers_refuse_fails_the_epoch_and_names_the_output() {
+    let kafka = Kafka::shared();
+    kafka.create_topic("narrow", 1);
+    let wide = [("message.max.bytes", "12000000"), ("compression.codec", "none")];
+    let mut writer = new_writer(kafka, "narrow", None, &wide).unwrap();
+    let batch = rows(0..2);
+    let large: ArrayRef = Arc::new(StringArray::from(vec!["x".repeat(2_000_000), String::new()]));
+    let batch = RecordBatch::try_new(batch.schema(), vec![batch.column(0).clone(), large]).unwrap();
+    let written = writer.write(&batch);
+    let error = written.and_then(|()| writer.prepare(Duration::from_secs(30))).expect_err("beyond the topic's limit");
+    assert_eq!(error.kind(), ErrorKind::Config);
+    assert!(error.message().contains("output \"out\"") && error.message().contains("too large"), "{error}");
+    let narrow = [("message.max.bytes", "12000000"), ("queue.buffering.max.kbytes", "1024")];
+    let error = new_writer(kafka, "narrow", None, &narrow).unwrap().write(&batch).expect_err("beyond the queue");
+    assert!(error.way_out().unwrap().contains("queue.buffering.max.kbytes"), "{error}");
+}

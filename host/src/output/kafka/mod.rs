@@ -40,7 +40,7 @@ pub use read::{TopicReject, first_offsets, read_rejects};
 /// How long the brokers may take to answer at the start.
 const START_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Writes rows to a topic. One a worker; nothing is shared between them.
+/// Writes rows to a topic. One a worker; those that deliver exactly once share the host's producer.
 pub struct KafkaWriter {
     owner: String,
     brokers: String,
@@ -85,7 +85,7 @@ impl KafkaWriter {
             None => producer(&owner, &brokers, &settings.properties, None)?,
         };
         let topic = settings.topic.value.clone();
-        let queue = TopicQueue::new(&producer, &topic, None)?;
+        let queue = TopicQueue::new(&producer, &owner, &topic, None)?;
         let writer =
             Self { owner, brokers, topic, key, producer, queue, rows: Rows::default(), transactions, written_rows: 0 };
         writer.check_topic()?;
@@ -148,10 +148,8 @@ impl KafkaWriter {
     /// Returns when every row written so far was acknowledged, or fails.
     pub fn flush(&mut self, timeout: Duration) -> Result<()> {
         let log = &self.producer.context().log;
-        let waiting = self.producer.in_flight_count();
-        flush(&self.producer, timeout, || self.producer.is_delivered())?;
-        if self.producer.is_delivered()? {
-            if waiting > 0 {
+        if flush(&self.producer, timeout, || self.producer.is_delivered())? {
+            if self.written_rows > 0 {
                 log.answered();
             }
             return Ok(());

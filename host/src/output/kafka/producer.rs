@@ -49,7 +49,7 @@ const FIXED: &[Fixed] = &[
 ];
 
 /// The way out for a row that is too large.
-pub(crate) const TOO_LARGE: &str = "raise `message.max.bytes` in `properties` and the topic's max.message.bytes, or let a stage reject such \
+pub(crate) const TOO_LARGE: &str = "raise `message.max.bytes` in `properties` (and `queue.buffering.max.kbytes` above it) and the topic's max.message.bytes, or let a stage reject such \
                          rows; nothing of this epoch was committed, the next start reads it again";
 
 /// The first message that was not taken: its topic, and why.
@@ -62,15 +62,15 @@ impl ProducerContext for Context {
     fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
         if let Err((error, message)) = result {
             let mut refused = self.refused.lock();
-            if refused.as_ref().is_none_or(|(_, reason)| is_purged(reason)) {
+            if refused.as_ref().is_none_or(|(_, reason)| is_of_all(reason)) {
                 *refused = Some((message.topic().to_owned(), error.clone()));
             }
         }
     }
 }
 
-/// Whether a message was thrown away with its transaction: the reason is no message's own.
-fn is_purged(error: &KafkaError) -> bool {
+/// Whether a message was thrown away with others: the reason is not its own.
+fn is_of_all(error: &KafkaError) -> bool {
     use RDKafkaErrorCode::{PurgeInflight, PurgeQueue};
     is_fenced(error) || matches!(error.rdkafka_error_code(), Some(PurgeInflight | PurgeQueue))
 }
@@ -85,6 +85,8 @@ pub(crate) fn is_fenced(error: &KafkaError) -> bool {
 pub(crate) struct RowProducer {
     client: BaseProducer<Context>,
     brokers: String,
+    /// By topic whose rows go there.
+    owners: Mutex<BTreeMap<String, String>>,
     /// The longest value that it takes.
     pub most_value_bytes: usize,
     /// Whose turn it is to put rows into its queue.
@@ -92,12 +94,26 @@ pub(crate) struct RowProducer {
 }
 
 impl RowProducer {
-    /// Whether all in-sync replicas have every row; fails when one was not taken.
+    /// Notes whose rows go to a topic.
+    pub fn note_owner(&self, topic: &str, owner: &str) {
+        self.owners.lock().insert(topic.to_owned(), owner.to_owned());
+    }
+
+    /// Whether all in-sync replicas have every row; fails when one was not taken. What the client has to say, and nobody took
+    /// yet, counts as a row.
     pub fn is_delivered(&self) -> Result<bool> {
         // In this order: a row that is refused is noted before it leaves the queue.
         let is_empty = self.client.in_flight_count() == 0;
         self.check()?;
-        Ok(is_empty)
+        match self.client.client().fatal_error() {
+            // Nothing is sent any more, and nothing refused.
+            Some((_, reason)) if !is_empty => {
+                let (owner, brokers) = (self.client.context().log.owner(), &self.brokers);
+                let what = format!("{owner}: nothing more can be sent to {brokers}: {reason}");
+                Err(Error::new(ErrorKind::Unavailable, what))
+            }
+            _ => Ok(is_empty),
+        }
     }
 
     /// Fails when a row was not taken.
@@ -114,13 +130,15 @@ impl RowProducer {
 
     /// A row that was not taken for a reason of its own.
     pub fn refused(&self) -> Option<Error> {
-        self.first_refused(|reason| !is_purged(reason))
+        self.first_refused(|reason| !is_of_all(reason))
     }
 
     fn first_refused(&self, counts: impl FnOnce(&KafkaError) -> bool) -> Option<Error> {
         let context = self.client.context();
         let (topic, reason) = context.refused.lock().clone().filter(|(_, reason)| counts(reason))?;
-        let (owner, brokers) = (context.log.owner(), &self.brokers);
+        let owners = self.owners.lock();
+        let owner = owners.get(&topic).map_or(context.log.owner(), String::as_str);
+        let brokers = &self.brokers;
         // The brokers' limit; the producer's own is found when the row is sent.
         if reason.rdkafka_error_code() == Some(RDKafkaErrorCode::MessageSizeTooLarge) {
             let what = format!("{owner}: a row is too large for topic {topic:?} at {brokers}");
@@ -161,8 +179,16 @@ pub(crate) fn producer(
             config.set("transaction.timeout.ms", timeout.as_millis().to_string());
         }
     }
-    let most_bytes = config.get("message.max.bytes").and_then(|bytes| bytes.parse().ok()).unwrap_or(MESSAGE_BYTES);
+    let number = |name| config.get(name).and_then(|number| number.parse::<usize>().ok());
+    let queue_bytes = number("queue.buffering.max.kbytes").map_or(usize::MAX, |kbytes| kbytes.saturating_mul(1024));
+    let most_bytes = number("message.max.bytes").unwrap_or(MESSAGE_BYTES).min(queue_bytes);
     let client = config.create_with_context(Context::new(owner)).map_err(|error| not_created(owner, error))?;
     let most_value_bytes = usize::saturating_sub(most_bytes, MESSAGE_OVERHEAD_BYTES);
-    Ok(Arc::new(RowProducer { client, brokers: brokers.to_owned(), most_value_bytes, turn: Mutex::default() }))
+    Ok(Arc::new(RowProducer {
+        client,
+        brokers: brokers.to_owned(),
+        owners: Mutex::default(),
+        most_value_bytes,
+        turn: Mutex::default(),
+    }))
 }

@@ -1,6 +1,6 @@
 //! The producer's queue: rows are put in many at a time, and what waits in it is sent at once when an epoch ends.
 //!
-//! This is one of the host's four files with unsafe code (see `source/kafka/queue.rs`), for two calls of librdkafka that
+//! This is one of the host's files with unsafe code (see `source/kafka/queue.rs`), for two calls of librdkafka that
 //! rust-rdkafka lacks:
 //! - `rd_kafka_produce_batch`: its own `send` copies the topic's name, has librdkafka look for the topic and reads two clocks,
 //!   for each row (docs/performance.md has the figures side by side);
@@ -88,6 +88,8 @@ impl Rows {
     /// Forgets all rows.
     pub fn clear(&mut self) {
         self.bytes.clear();
+        // One large row is no reason to hold as much for good.
+        self.bytes.shrink_to(2 * BYTES_TOGETHER);
         self.ends.clear();
     }
 
@@ -123,7 +125,6 @@ fn pointer(bytes: &[u8]) -> *mut c_void {
 pub(crate) struct TopicQueue {
     topic: NonNull<RDKafkaTopic>,
     partition: i32,
-    /// Last: it must fall after the topic is released.
     producer: Arc<RowProducer>,
 }
 
@@ -132,9 +133,10 @@ unsafe impl Send for TopicQueue {}
 
 impl TopicQueue {
     /// For a topic of the producer's cluster, and one partition of it; none: the producer's `partitioner` chooses for each row.
-    pub fn new(producer: &Arc<RowProducer>, topic: &str, partition: Option<i32>) -> Result<Self> {
+    /// `owner` names in errors whose rows they are.
+    pub fn new(producer: &Arc<RowProducer>, owner: &str, topic: &str, partition: Option<i32>) -> Result<Self> {
+        producer.note_owner(topic, owner);
         let unusable = |reason: &dyn Display| {
-            let owner = producer.context().log.owner();
             Error::new(ErrorKind::Config, format!("{owner}: rows cannot be sent to topic {topic:?}: {reason}"))
         };
         let name = CString::new(topic).map_err(|error| unusable(&error))?;
@@ -155,8 +157,15 @@ impl TopicQueue {
         let _turn = self.producer.turn.lock();
         while let Some((first, error)) = self.put_once(left) {
             left = &mut left[first..];
+            let bytes = left[0].len;
             if error.rdkafka_error_code() != Some(RDKafkaErrorCode::QueueFull) {
-                return Err(refused(left[0].len, error));
+                // What was refused before may be the reason why nothing else is taken.
+                serve(&self.producer);
+                return Err(self.producer.refused().unwrap_or_else(|| refused(bytes, error)));
+            }
+            if bytes > self.producer.most_value_bytes {
+                // It would not go into an empty queue.
+                return Err(refused(bytes, KafkaError::MessageProduction(RDKafkaErrorCode::MessageSizeTooLarge)));
             }
             let full = self.producer.in_flight_count();
             let has_room = || self.producer.check().map(|()| self.producer.in_flight_count() <= full / 4 * 3);
@@ -181,8 +190,13 @@ impl TopicQueue {
         if taken == count {
             return None;
         }
-        let first = messages.iter().position(|message| message.err != RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR)?;
-        Some((first, KafkaError::MessageProduction(messages[first].err.into())))
+        let is_refused = |message: &RDKafkaMessage| message.err != RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR;
+        let (first, code) = match messages.iter().position(is_refused) {
+            Some(first) => (first, messages[first].err.into()),
+            // Some were not taken, and it is not known which ones.
+            None => (0, RDKafkaErrorCode::Fail),
+        };
+        Some((first, KafkaError::MessageProduction(code)))
     }
 }
 
@@ -193,18 +207,21 @@ impl Drop for TopicQueue {
     }
 }
 
-/// Sends what is queued at once, and waits until `is_done` or the time is over. It looks often: another writer of the
-/// producer may take the answer.
-pub(crate) fn flush(producer: &RowProducer, timeout: Duration, is_done: impl Fn() -> Result<bool>) -> Result<()> {
+/// Sends what is queued at once, and waits until `is_done` or the time is over; whether it is done. It looks often: another
+/// writer of the producer may take the answer.
+pub(crate) fn flush(producer: &RowProducer, timeout: Duration, is_done: impl Fn() -> Result<bool>) -> Result<bool> {
     let began = Instant::now();
-    while !is_done()? && began.elapsed() < timeout {
+    while !is_done()? {
+        if began.elapsed() >= timeout {
+            return Ok(false);
+        }
         let step = (began.elapsed() / LATE).clamp(STEP, LONGEST_STEP);
         let step_ms = i32::try_from(step.as_millis()).unwrap_or(i32::MAX);
         // SAFETY: the client lives as long as `producer`; the call may be made from any thread, beside any other.
         unsafe { native::rd_kafka_flush(producer.client().native_ptr(), step_ms) };
         serve(producer);
     }
-    Ok(())
+    Ok(true)
 }
 
 /// Takes the answers that are there, without waiting: rust-rdkafka's `poll` takes one batch's, and spins through the last

@@ -127,7 +127,7 @@ impl RealPlayer {
 
     fn send(&self, name: Name, topic: &str, rows: usize) -> Outcome {
         let producer = &self.producers[name];
-        let queue = TopicQueue::new(producer, &self.topic(topic), Some(0)).expect("a topic");
+        let queue = TopicQueue::new(producer, "the scenario", &self.topic(topic), Some(0)).expect("a topic");
         let mut why = None;
         let unsaid = |_, error| {
             why = Some(refused(&error));
@@ -278,7 +278,7 @@ impl RealPlayer {
         let (host, topic) = (&self.hosts[name], self.topic(OUTPUT));
         host.begin()?;
         let refused = |_, error| Error::new(ErrorKind::Unavailable, "a row cannot be sent").caused_by(error);
-        let queue = TopicQueue::new(host.producer(), &topic, Some(0))?;
+        let queue = TopicQueue::new(host.producer(), "the scenario", &topic, Some(0))?;
         queue.put(&some_rows(rows), refused)
     }
 
