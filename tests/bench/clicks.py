@@ -101,14 +101,14 @@ def finish(command, **options):
     return usage
 
 
-def whole(folder, pipeline, events, log="warn"):
+def whole(folder, pipeline, events, log="warn", binary=MILLSTREAM):
     """A pipeline's text, run in an empty folder to its end: its summary, and what the kernel counted. All events are read.
     What it said is in the folder's `log`, as JSON lines."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     (folder / "pipeline.toml").write_text(pipeline)
     with open(folder / "log", "w") as said:
-        usage = finish([MILLSTREAM, "--log-json", "--log", log, "run", "pipeline.toml", "--until-caught-up", "--no-progress",
+        usage = finish([binary, "--log-json", "--log", log, "run", "pipeline.toml", "--until-caught-up", "--no-progress",
                         "--summary", "summary.json"], cwd=folder, stderr=said)
     summary = json.loads((folder / "summary.json").read_text())
     if summary["in"] != events or not summary["conserved"]:

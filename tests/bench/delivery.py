@@ -1,9 +1,10 @@
 """What exactly once costs beside at least once: rows of examples/clicks from a file into a topic, turn by turn.
 
-    python3 tests/bench/delivery.py [--rounds N]
+    python3 tests/bench/delivery.py [--rounds N] [--events N] [--interval 1s] [--property NAME=VALUE] [BINARY ...]
 
 Prints a Markdown report. Each run starts with an empty data folder; every row is counted. Its time is that from the moment
-at which it runs to its last commit: the start is not in it, which takes longer with transactions.
+at which it runs to its last commit: the start is not in it, which takes longer with transactions. Binaries, as of other
+commits, take turns too; a property is one of the producer's.
 """
 
 import argparse
@@ -11,6 +12,7 @@ import datetime
 import json
 import statistics
 import subprocess
+from pathlib import Path
 
 import clicks
 
@@ -23,29 +25,41 @@ KINDS = ("at_least_once", "exactly_once")
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=3)
-    rounds = parser.parse_args().rounds
-    data, work = clicks.WORK / f"data-{EVENTS}", clicks.WORK / "delivery"
-    clicks.generate(data, EVENTS)
+    parser.add_argument("--events", type=int, default=EVENTS)
+    parser.add_argument("--interval", action="append")
+    parser.add_argument("--property", action="append", default=[])
+    parser.add_argument("binaries", metavar="BINARY", nargs="*", default=[str(clicks.MILLSTREAM)])
+    arguments = parser.parse_args()
+    events, work = arguments.events, clicks.WORK / "delivery"
+    data = clicks.WORK / f"data-{events}"
+    clicks.generate(data, events)
+    properties = ", ".join(f'"{name}" = "{value}"' for name, value in (one.split("=", 1) for one in arguments.property))
     print(f"## Exactly once beside at least once\n\n{clicks.machine()}; `tests/bench/delivery.py`\n", flush=True)
-    print("| epochs | delivery | events a second | CPU ns an event | workers stand still, ms | time | CPU |\n|---|---|---|---|---|---|---|")
+    print("| binary | epochs | delivery | seconds | events a second | CPU seconds | CPU ns an event | workers stand still, ms | waits for a lock or else | time | CPU |\n"
+          "|---|---|---|---|---|---|---|---|---|---|---|")
+    ways = [(binary, kind) for binary in arguments.binaries for kind in KINDS]
     with clicks.kafka() as brokers:
         for number in range(2):  # the broker's JVM warms up
-            once(data, work, brokers, f"warm-{number}", "1s", KINDS[0])
-        for interval in INTERVALS:
-            measured = {kind: [] for kind in KINDS}
-            for number in range(rounds):
+            once(arguments.binaries[0], data, events, work, brokers, f"warm-{number}", "1s", KINDS[0], properties)
+        for interval in arguments.interval or INTERVALS:
+            measured = {way: [] for way in ways}
+            for number in range(arguments.rounds):
+                for index, (binary, kind) in enumerate(ways):
+                    topic = f"{index}-{interval}-{number}"
+                    run = once(binary, data, events, work, brokers, topic, interval, kind, properties)
+                    measured[binary, kind].append(run)
+            for binary in arguments.binaries:
+                least = None
                 for kind in KINDS:
-                    measured[kind].append(once(data, work, brokers, f"{kind}-{interval}-{number}", interval, kind))
-            least = None
-            for kind, runs in measured.items():
-                seconds, cpu, pause_ms = (statistics.median(column) for column in zip(*runs))
-                least = least or (seconds, cpu)
-                print(f"| {interval} | {kind} | {EVENTS / seconds:,.0f} | {cpu / EVENTS * 1e9:,.0f} | {pause_ms:.0f} "
-                      f"| {seconds / least[0] - 1:+.1%} | {cpu / least[1] - 1:+.1%} |", flush=True)
+                    seconds, cpu, pause_ms, waits = (statistics.median(column) for column in zip(*measured[binary, kind]))
+                    least = least or (seconds, cpu)
+                    print(f"| {Path(binary).name} | {interval} | {kind} | {seconds:.2f} | {events / seconds:,.0f} | {cpu:.2f} | {cpu / events * 1e9:,.0f} "
+                          f"| {pause_ms:.0f} | {waits:,.0f} | {seconds / least[0] - 1:+.1%} | {cpu / least[1] - 1:+.1%} |", flush=True)
 
 
-def once(data, work, brokers, topic, interval, delivery):
-    """Seconds from `running` to the last commit, the process's CPU seconds, the median of its pauses in milliseconds."""
+def once(binary, data, events, work, brokers, topic, interval, delivery, properties):
+    """Seconds from `running` to the last commit, the process's CPU seconds, the median of its pauses in milliseconds, how
+    often its threads gave the processor away to wait for something."""
     # Makes the topic; its one record is no row.
     subprocess.run([clicks.MILLSTREAM, "generate", "clicks", "--events", "1", "--kafka", brokers, "--topic", topic],
                    check=True, stdout=subprocess.DEVNULL)
@@ -59,17 +73,17 @@ format  = "json"
 columns = {{ event_id = "utf8", url = "utf8" }}
 
 [output.clicks]
-kafka = {{ brokers = "{brokers}", topic = "{topic}", key = "event_id", delivery = "{delivery}" }}
+kafka = {{ brokers = "{brokers}", topic = "{topic}", key = "event_id", delivery = "{delivery}", properties = {{ {properties} }} }}
 
 [rejects]
 file = {{ path = "rejects" }}
-""", EVENTS, log="info,millstream=debug")
+""", events, log="info,millstream=debug", binary=binary)
     said = [json.loads(line) for line in (work / "log").read_text().splitlines()]
     times = {message: [datetime.datetime.fromisoformat(line["timestamp"]) for line in said if line["fields"].get("message") == message]
              for message in ("running", "committed")}
     pauses_ms = [line["fields"]["pause_ms"] for line in said if line["fields"].get("message") == "committed"]
     seconds = (times["committed"][-1] - times["running"][0]).total_seconds()
-    return seconds, usage.ru_utime + usage.ru_stime, statistics.median(pauses_ms)
+    return seconds, usage.ru_utime + usage.ru_stime, statistics.median(pauses_ms), usage.ru_nvcsw
 
 
 if __name__ == "__main__":

@@ -286,7 +286,7 @@ impl Steps for Transactions {
     fn send(&self, key: &str, value: &[u8]) -> Result<()> {
         let queue = TopicQueue::new(&self.producer, OWNER, &self.topic, Some(0))?;
         let refused = |_, error| self.failed("the record cannot be sent", error);
-        queue.put(&Rows::one(Some(key.as_bytes()), value), refused)
+        queue.put(&Rows::one(key.as_bytes(), value), refused)
     }
 
     fn send_offsets(&self, positions: &Positions) -> Result<()> {

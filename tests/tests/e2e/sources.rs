@@ -439,7 +439,7 @@ fn a_broker_that_is_restarted_in_the_middle_costs_nothing() {
         blocks.push(records);
     }
     writer.write(&rows(10..20)).unwrap();
-    let error = writer.flush(Duration::from_millis(500)).expect_err("nobody acknowledges");
+    let error = writer.prepare(Duration::from_millis(500)).expect_err("nobody acknowledges");
     assert_eq!(error.kind(), ErrorKind::Unavailable);
     let mut committed = Positions::new();
     advance(&mut committed, &blocks);

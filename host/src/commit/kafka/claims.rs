@@ -22,7 +22,7 @@ impl Transactions {
         let producer = producer::producer(OWNER, brokers, properties, None)?;
         let key = format!("{CLAIM}{what} {} {:016x}", self.host, getrandom::u64().map_err(no_randomness)?);
         let refused = |_, error| self.failed("a claim cannot be sent", error);
-        let claim = Rows::one(Some(key.as_bytes()), self.host.as_bytes());
+        let claim = Rows::one(key.as_bytes(), self.host.as_bytes());
         TopicQueue::new(&producer, OWNER, &self.topic, Some(0))?.put(&claim, refused)?;
         flush(&producer, TIMEOUT, || producer.is_delivered())?;
         let host = self.claimed_by(what)?.ok_or_else(|| self.away())?;

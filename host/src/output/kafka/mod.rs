@@ -43,7 +43,6 @@ const START_TIMEOUT: Duration = Duration::from_secs(30);
 /// Writes rows to a topic. One a worker; those that deliver exactly once share the host's producer.
 pub struct KafkaWriter {
     owner: String,
-    brokers: String,
     topic: String,
     key: Option<usize>,
     producer: Arc<RowProducer>,
@@ -65,7 +64,7 @@ impl KafkaWriter {
         transactions: Option<&Arc<Transactions>>,
     ) -> Result<Self> {
         let owner = format!("output {name:?}");
-        let brokers = settings.brokers.value.clone();
+        let brokers = &settings.brokers.value;
         let key = match &settings.key {
             None => None,
             Some(key) => Some(columns.iter().position(|column| column.name == key.value).ok_or_else(|| {
@@ -82,18 +81,17 @@ impl KafkaWriter {
         };
         let producer = match &transactions {
             Some(transactions) => Arc::clone(transactions.producer()),
-            None => producer(&owner, &brokers, &settings.properties, None)?,
+            None => producer(&owner, brokers, &settings.properties, None)?,
         };
         let topic = settings.topic.value.clone();
         let queue = TopicQueue::new(&producer, &owner, &topic, None)?;
-        let writer =
-            Self { owner, brokers, topic, key, producer, queue, rows: Rows::default(), transactions, written_rows: 0 };
+        let writer = Self { owner, topic, key, producer, queue, rows: Rows::default(), transactions, written_rows: 0 };
         writer.check_topic()?;
         Ok(writer)
     }
 
     fn check_topic(&self) -> Result<()> {
-        reach(self.producer.client(), &self.brokers, START_TIMEOUT, || self.producer.poll(Duration::ZERO))?;
+        reach(self.producer.client(), &self.producer.brokers, START_TIMEOUT, || self.producer.poll(Duration::ZERO))?;
         let deadline = Instant::now() + START_TIMEOUT;
         loop {
             if let Ok(metadata) = self.producer.client().fetch_metadata(Some(&self.topic), Duration::from_secs(5)) {
@@ -103,7 +101,8 @@ impl KafkaWriter {
                     // The broker is about to make it (auto.create.topics.enable).
                     Some(RDKafkaErrorCode::LeaderNotAvailable) => {}
                     Some(code) => {
-                        let what = format!("{}: topic {:?} at {}: {code}", self.owner, self.topic, self.brokers);
+                        let what =
+                            format!("{}: topic {:?} at {}: {code}", self.owner, self.topic, self.producer.brokers);
                         return Err(Error::new(ErrorKind::Config, what).help(
                             "create the topic, or grant WRITE and DESCRIBE on it to the user of `properties_file`",
                         ));
@@ -111,7 +110,7 @@ impl KafkaWriter {
                 }
             }
             if Instant::now() >= deadline {
-                return Err(away(&self.owner, &self.brokers, START_TIMEOUT, &self.producer.context().log));
+                return Err(away(&self.owner, &self.producer.brokers, START_TIMEOUT, &self.producer.context().log));
             }
             self.producer.poll(Duration::from_millis(100));
         }
@@ -146,7 +145,7 @@ impl KafkaWriter {
     }
 
     /// Returns when every row written so far was acknowledged, or fails.
-    pub fn flush(&mut self, timeout: Duration) -> Result<()> {
+    fn flush(&self, timeout: Duration) -> Result<()> {
         let log = &self.producer.context().log;
         if flush(&self.producer, timeout, || self.producer.is_delivered())? {
             if self.written_rows > 0 {
@@ -160,7 +159,7 @@ impl KafkaWriter {
             self.owner,
             self.producer.in_flight_count(),
             self.topic,
-            self.brokers,
+            self.producer.brokers,
             timeout.as_secs()
         );
         Err(Error::new(ErrorKind::Unavailable, what)

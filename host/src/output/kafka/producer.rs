@@ -49,19 +49,19 @@ const FIXED: &[Fixed] = &[
 ];
 
 /// The way out for a row that is too large.
-pub(crate) const TOO_LARGE: &str = "raise `message.max.bytes` in `properties` (and `queue.buffering.max.kbytes` above it) and the topic's max.message.bytes, or let a stage reject such \
-                         rows; nothing of this epoch was committed, the next start reads it again";
+pub(crate) const TOO_LARGE: &str = "raise `message.max.bytes` in `properties` (and `queue.buffering.max.kbytes` above it) and the topic's \
+    max.message.bytes, or let a stage reject such rows; nothing of this epoch was committed, the next start reads it again";
 
-/// The first message that was not taken: its topic, and why.
-pub(crate) type Refused = (String, KafkaError);
+/// Of the first message that was not taken its topic, and why.
+type Refused = Mutex<Option<(String, KafkaError)>>;
 
 /// Only failures are told (`delivery.report.only.error`): what was taken leaves the queue, and nobody hears of each message.
-impl ProducerContext for Context {
+impl ProducerContext for Context<Refused> {
     type DeliveryOpaque = ();
 
     fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
         if let Err((error, message)) = result {
-            let mut refused = self.refused.lock();
+            let mut refused = self.noted.lock();
             if refused.as_ref().is_none_or(|(_, reason)| is_of_all(reason)) {
                 *refused = Some((message.topic().to_owned(), error.clone()));
             }
@@ -83,8 +83,8 @@ pub(crate) fn is_fenced(error: &KafkaError) -> bool {
 
 /// A producer of rows. Writers may share it: those of all outputs of a host in its transactions.
 pub(crate) struct RowProducer {
-    client: BaseProducer<Context>,
-    brokers: String,
+    client: BaseProducer<Context<Refused>>,
+    pub brokers: String,
     /// By topic whose rows go there.
     owners: Mutex<BTreeMap<String, String>>,
     /// The longest value that it takes.
@@ -123,7 +123,7 @@ impl RowProducer {
 
     /// Whether somebody else makes its transactions now.
     pub fn is_fenced(&self) -> bool {
-        let of_row = self.client.context().refused.lock().as_ref().is_some_and(|(_, reason)| is_fenced(reason));
+        let of_row = self.client.context().noted.lock().as_ref().is_some_and(|(_, reason)| is_fenced(reason));
         let fatal = self.client.client().fatal_error().map(|(code, _)| KafkaError::Global(code));
         of_row || fatal.is_some_and(|error| is_fenced(&error))
     }
@@ -135,7 +135,7 @@ impl RowProducer {
 
     fn first_refused(&self, counts: impl FnOnce(&KafkaError) -> bool) -> Option<Error> {
         let context = self.client.context();
-        let (topic, reason) = context.refused.lock().clone().filter(|(_, reason)| counts(reason))?;
+        let (topic, reason) = context.noted.lock().clone().filter(|(_, reason)| counts(reason))?;
         let owners = self.owners.lock();
         let owner = owners.get(&topic).map_or(context.log.owner(), String::as_str);
         let brokers = &self.brokers;
@@ -150,7 +150,7 @@ impl RowProducer {
 }
 
 impl Deref for RowProducer {
-    type Target = BaseProducer<Context>;
+    type Target = BaseProducer<Context<Refused>>;
 
     fn deref(&self) -> &Self::Target {
         &self.client

@@ -79,9 +79,9 @@ impl Rows {
     }
 
     /// One row.
-    pub fn one(key: Option<&[u8]>, value: &[u8]) -> Self {
+    pub fn one(key: &[u8], value: &[u8]) -> Self {
         let mut rows = Self::default();
-        rows.push(key, |bytes| bytes.extend_from_slice(value));
+        rows.push(Some(key), |bytes| bytes.extend_from_slice(value));
         rows
     }
 

@@ -10,7 +10,7 @@ use rdkafka::TopicPartitionList;
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
-use rdkafka::producer::{BaseProducer, Producer};
+use rdkafka::producer::Producer;
 
 use super::super::kafka::{Isolation, Refusal};
 use super::super::transactions::{COMMITS, INPUT, MOST_VALUE_BYTES, OUTPUT};
@@ -295,7 +295,7 @@ impl RealPlayer {
         Outcome::Done
     }
 
-    fn producer(&self, name: Name) -> &BaseProducer<Context> {
+    fn producer(&self, name: Name) -> &RowProducer {
         &self.producers[name]
     }
 }

@@ -13,7 +13,6 @@ use rdkafka::consumer::{BaseConsumer, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::output::kafka::producer::Refused;
 
 /// A librdkafka setting that the pipeline file may not change, and why.
 pub(crate) struct Fixed {
@@ -86,7 +85,12 @@ pub(crate) fn away(owner: &str, brokers: &str, waited: Duration, log: &ClientLog
 }
 
 /// Waits until a broker answers. One that does not want us says so soon: a wrong password is not waited out.
-pub(crate) fn reach(client: &Client<Context>, brokers: &str, timeout: Duration, serve: impl Fn()) -> Result<()> {
+pub(crate) fn reach<Noted: Send + Sync + 'static>(
+    client: &Client<Context<Noted>>,
+    brokers: &str,
+    timeout: Duration,
+    serve: impl Fn(),
+) -> Result<()> {
     let log = &client.context().log;
     let deadline = Instant::now() + timeout;
     // The id is in the first answer that a client gets; asked for later, it is at hand.
@@ -211,20 +215,20 @@ impl ClientLog {
 /// How librdkafka begins to say that a group has no offset (`rd_kafka_offset_query_tmr_cb` and its neighbours).
 const NOTHING_COMMITTED: &str = "no previously committed offset available";
 
-/// What clients have: their log, and producers what was refused.
-pub(crate) struct Context {
+/// What clients have: their log, and some note more.
+pub(crate) struct Context<Noted = ()> {
     pub log: ClientLog,
-    pub refused: Mutex<Option<Refused>>,
+    pub noted: Noted,
 }
 
-impl Context {
+impl<Noted: Default> Context<Noted> {
     /// Of a client that `owner` names in errors.
     pub fn new(owner: &str) -> Self {
-        Self { log: ClientLog::new(owner), refused: Mutex::default() }
+        Self { log: ClientLog::new(owner), noted: Noted::default() }
     }
 }
 
-impl ClientContext for Context {
+impl<Noted: Send + Sync + 'static> ClientContext for Context<Noted> {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, text: &str) {
         self.log.line(level, facility, text);
     }
