@@ -17,7 +17,7 @@ use pollster::block_on;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
-use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::{Offset, TopicPartitionList};
@@ -211,9 +211,33 @@ impl Kafka {
 
     /// Writes values to a topic and waits for the acknowledgements. Value `i` goes to partition `i % partitions`.
     pub fn produce<V: AsRef<[u8]>>(&self, topic: &str, partitions: i32, values: impl IntoIterator<Item = V>) {
+        self.produce_of(topic, partitions, None, values);
+    }
+
+    /// Writes values as `produce` does, as records of a time in ms since 1970-01-01 UTC. A topic keeps them for a week from that
+    /// time on, unless its `retention.ms` says otherwise.
+    pub fn produce_at<V: AsRef<[u8]>>(
+        &self,
+        topic: &str,
+        partitions: i32,
+        time_ms: i64,
+        values: impl IntoIterator<Item = V>,
+    ) {
+        self.produce_of(topic, partitions, Some(time_ms), values);
+    }
+
+    fn produce_of<V: AsRef<[u8]>>(
+        &self,
+        topic: &str,
+        partitions: i32,
+        time_ms: Option<i64>,
+        values: impl IntoIterator<Item = V>,
+    ) {
         let producer = self.producer(&[]);
         for (partition, value) in (0..partitions).cycle().zip(values) {
-            send(&producer, BaseRecord::to(topic).partition(partition).payload(value.as_ref()));
+            let mut record = BaseRecord::<[u8], [u8]>::to(topic).partition(partition).payload(value.as_ref());
+            record.timestamp = time_ms;
+            send(&producer, record);
         }
         producer.flush(Duration::from_secs(60)).expect("acknowledgements");
     }
@@ -245,6 +269,18 @@ impl Kafka {
         let list = consumer.committed_offsets(list, Duration::from_secs(10)).expect("the group's offsets");
         let offset = |offset| if let Offset::Offset(offset) = offset { Some(offset) } else { None };
         list.elements().iter().map(|element| offset(element.offset())).collect()
+    }
+
+    /// Moves the offset of a group, as `kafka-consumer-groups.sh --reset-offsets` does: once nobody is in the group any more.
+    pub fn move_offset(&self, group: &str, topic: &str, partition: i32, offset: i64) {
+        let consumer: BaseConsumer = self.config().set("group.id", group).create().expect("a consumer");
+        wait_until(&format!("nobody is in group {group}"), || {
+            let groups = consumer.fetch_group_list(Some(group), Duration::from_secs(10));
+            groups.is_ok_and(|list| list.groups().iter().all(|group| group.members().is_empty()))
+        });
+        let mut offsets = TopicPartitionList::new();
+        offsets.add_partition_offset(topic, partition, Offset::Offset(offset)).expect("an offset");
+        consumer.commit(&offsets, CommitMode::Sync).expect("the group takes the offset");
     }
 
     /// All records of a topic that a read_committed reader sees, by partition and offset.

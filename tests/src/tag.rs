@@ -76,6 +76,14 @@ parquet = {{ path = "lake" }}
     path
 }
 
+/// The pipeline file of a topic, in a folder of its own; the group has the name of the topic.
+pub fn topic_pipeline(folder: &Path, kafka: &Kafka, topic: &str) -> PathBuf {
+    let brokers = kafka.brokers();
+    let source =
+        format!(r#"kafka = {{ brokers = "{brokers}", topic = "{topic}", group = "{topic}", start = "earliest" }}"#);
+    pipeline(folder, &source)
+}
+
 /// The pipeline of a growing file.
 pub struct Growing {
     folder: TempDir,
@@ -162,11 +170,7 @@ pub fn read_lake(lake: &Path) -> Lake {
 pub fn swap_under_load(kafka: &Kafka, topic: &str, swaps: u32) -> Swapped {
     kafka.create_topic(topic, PARTITIONS);
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let source = format!(
-        r#"kafka = {{ brokers = "{}", topic = "{topic}", group = "{topic}", start = "earliest" }}"#,
-        kafka.brokers()
-    );
-    let pipeline = pipeline(folder.path(), &source);
+    let pipeline = topic_pipeline(folder.path(), kafka, topic);
     let plugin = folder.path().join("tag.wasm");
     put(&plugin, version(1));
     let (produced, stop) = (AtomicI64::new(0), AtomicBool::new(false));

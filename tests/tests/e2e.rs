@@ -16,6 +16,8 @@ mod control;
 mod dimensions;
 #[path = "e2e/disk_lies.rs"]
 mod disk_lies;
+#[path = "e2e/drain.rs"]
+mod drain;
 #[path = "e2e/examples.rs"]
 mod examples;
 #[path = "e2e/explain.rs"]
@@ -34,6 +36,8 @@ mod kafka_records;
 mod languages;
 #[path = "e2e/lost_offsets.rs"]
 mod lost_offsets;
+#[path = "e2e/moved_offsets.rs"]
+mod moved_offsets;
 #[path = "e2e/ready_made.rs"]
 mod ready_made;
 #[path = "e2e/recovery.rs"]

@@ -8,7 +8,7 @@ use clap::Args;
 use super::Failure;
 use super::stage::PlaceArgs;
 use crate::error::{Error, ErrorKind};
-use crate::service::{Standing, standing};
+use crate::service::{Standing, check_free, standing};
 
 /// Let a running host finish its epoch, close every file and end; say where it stands. Partitions go to the other hosts of
 /// its group. With `--savepoint` what it needs to go on elsewhere is copied; a host that does not run can be copied too.
@@ -28,6 +28,8 @@ pub(super) struct Drain {
 impl Drain {
     pub(super) fn run(&self) -> Result<(), Failure> {
         let place = self.place.find()?;
+        // Before the host is told to end.
+        self.savepoint.as_deref().map_or(Ok(()), check_free)?;
         match place.client.drain() {
             Ok(()) => {}
             // Nobody to be told to end.

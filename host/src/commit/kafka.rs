@@ -30,7 +30,7 @@
 //! Workers do not wait for their rows to be delivered when they prepare: the commit sends no end of the transaction before the
 //! producer's queue is empty and nothing was refused: the brokers have acknowledged every row, and the record. So the record
 //! says of rows what is true once it is: with one row undelivered the transaction is not committed, and the record never
-//! was. What it buys is that rows, record and offsets are under way at the same time, while files are closed.
+//! was. What it buys is that rows and offsets are under way at the same time, while files are closed.
 //!
 //! What the transaction ends with, and where reading the topic ends: see `super::topic`.
 
@@ -39,6 +39,7 @@ mod cluster;
 mod fenced;
 mod read;
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
@@ -74,6 +75,9 @@ const ALLOWANCE: Duration = Duration::from_secs(60);
 
 /// Brokers' own `transaction.max.timeout.ms`.
 const LONGEST: Duration = Duration::from_secs(15 * 60);
+
+/// `segment.bytes` of the commit topic.
+const SEGMENT_BYTES: &str = "16777216";
 
 /// By then it is known why a row was not taken.
 const REASON: Duration = Duration::from_secs(1);
@@ -119,13 +123,14 @@ impl Transactions {
         longest: Duration,
         fenced: &Fenced,
     ) -> Result<Arc<Self>> {
+        let Cluster { brokers, properties } = cluster;
+        check_timeout(properties, longest)?;
         let timeout = (longest * 2 + ALLOWANCE).min(LONGEST);
         let transactional = Transactional { id: id_of(pipeline, host), timeout };
-        let Cluster { brokers, properties } = cluster;
         let producer = producer::producer(OWNER, brokers, properties, Some(&transactional))?;
         let mut transactions = Self {
             pipeline: pipeline.to_owned(),
-            client: configure(OWNER, brokers, properties, &[], &[])?,
+            client: configure(OWNER, brokers, &Cluster::of_reader(brokers, properties).properties, &[], &[])?,
             cluster: cluster.clone(),
             topic: format!("millstream-commits-{pipeline}"),
             host: host.to_owned(),
@@ -183,7 +188,10 @@ impl Transactions {
     fn make_topic(&self) -> Result<()> {
         let admin: AdminClient<DefaultClientContext> =
             self.client.create().map_err(|error| not_created(OWNER, error))?;
-        let topic = NewTopic::new(&self.topic, 1, TopicReplication::Fixed(-1)).set("cleanup.policy", "compact");
+        // The last segment is not compacted, and every start reads it.
+        let topic = NewTopic::new(&self.topic, 1, TopicReplication::Fixed(-1))
+            .set("cleanup.policy", "compact")
+            .set("segment.bytes", SEGMENT_BYTES);
         let options = AdminOptions::new().request_timeout(Some(CALL)).operation_timeout(Some(CALL));
         let deadline = Instant::now() + TIMEOUT;
         loop {
@@ -237,27 +245,26 @@ impl Transactions {
     }
 
     fn failed(&self, what: &str, error: KafkaError) -> Error {
-        let code = error.rdkafka_error_code();
-        let refused = matches!(
-            code,
-            Some(
-                RDKafkaErrorCode::TransactionalIdAuthorizationFailed
-                    | RDKafkaErrorCode::ClusterAuthorizationFailed
-                    | RDKafkaErrorCode::TopicAuthorizationFailed
-                    | RDKafkaErrorCode::InvalidTransactionTimeout
-            )
-        );
-        let kind = if refused { ErrorKind::Config } else { ErrorKind::Unavailable };
+        use RDKafkaErrorCode::{
+            ClusterAuthorizationFailed, InvalidTransactionTimeout, TopicAuthorizationFailed,
+            TransactionalIdAuthorizationFailed,
+        };
+        let help = match error.rdkafka_error_code() {
+            Some(InvalidTransactionTimeout) => {
+                "the brokers' `transaction.max.timeout.ms` is shorter: set `transaction.timeout.ms` in the `properties` of a \
+                 Kafka output to no more, and `epoch.interval` to no more than half of it"
+                    .to_owned()
+            }
+            Some(TransactionalIdAuthorizationFailed | ClusterAuthorizationFailed | TopicAuthorizationFailed) => format!(
+                "the user of `properties_file` needs WRITE on transactional id \"millstream-..\" and on topic {:?}; or write \
+                 `commit = \"log\"` at the top of the pipeline file (and `delivery = \"at_least_once\"` in each Kafka output)",
+                self.topic
+            ),
+            _ => String::new(),
+        };
+        let kind = if help.is_empty() { ErrorKind::Unavailable } else { ErrorKind::Config };
         let error = Error::new(kind, format!("{OWNER}: {what} at {}", self.cluster.brokers)).caused_by(error);
-        if !refused {
-            return error;
-        }
-        error.help(format!(
-            "the user of `properties_file` needs WRITE on transactional id \"millstream-..\" and on topic {:?}, and \
-             `transaction.timeout.ms` has to be within the brokers' `transaction.max.timeout.ms`; or write \
-             `commit = \"log\"` at the top of the pipeline file (and `delivery = \"at_least_once\"` in each Kafka output)",
-            self.topic
-        ))
+        if help.is_empty() { error } else { error.help(help) }
     }
 
     fn away(&self) -> Error {
@@ -305,8 +312,6 @@ impl Steps for Transactions {
     }
 
     fn flush(&self) -> Result<()> {
-        // Rows and record were under way while the offsets were sent. The end of the transaction would wait for them too, and
-        // longer.
         let mut waiting = usize::MAX;
         while !self.producer.is_delivered()? {
             let now = usize::try_from(self.producer.in_flight_count()).unwrap_or(0);
@@ -358,6 +363,18 @@ impl Drop for Transactions {
     }
 }
 
+/// Refuses a `transaction.timeout.ms` that ends the transactions of epochs that are as long as they may be.
+fn check_timeout(properties: &BTreeMap<String, String>, longest: Duration) -> Result<()> {
+    let given = properties.get("transaction.timeout.ms").and_then(|text| text.parse::<u64>().ok());
+    let Some(given_ms) = given.filter(|ms| Duration::from_millis(*ms) < longest * 2) else { return Ok(()) };
+    let least_ms = (longest * 2).as_millis();
+    let what = format!("{OWNER}: `transaction.timeout.ms` is {given_ms}, but an epoch may take {longest:?}");
+    Err(Error::new(ErrorKind::Config, what).help(format!(
+        "raise it to {least_ms} at least (without it {} more are allowed), or shorten `epoch.interval` and stages' `swap.probation`",
+        ALLOWANCE.as_millis()
+    )))
+}
+
 /// The epoch of a host's last commit, by the records of all; 0 for a host with none.
 fn epoch_in(records: &[CommitRecord], host: &str) -> u64 {
     records.iter().find(|record| record.host == host).map_or(0, |record| record.epoch)
@@ -381,4 +398,23 @@ fn answered(ask: impl Fn() -> Result<(), KafkaError>) -> Result<(), KafkaError> 
 
 fn is_retriable(error: &KafkaError) -> bool {
     matches!(error, KafkaError::Transaction(error) if error.is_retriable())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_transaction_may_not_end_before_its_epoch() {
+        let check = |timeout_ms: &str| {
+            let properties = BTreeMap::from([("transaction.timeout.ms".to_owned(), timeout_ms.to_owned())]);
+            check_timeout(&properties, Duration::from_secs(10))
+        };
+        assert!(check_timeout(&BTreeMap::new(), Duration::from_secs(10)).is_ok());
+        assert!(check("20000").is_ok());
+        let error = check("19999").unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Config);
+        assert!(error.message().contains("is 19999, but an epoch may take 10s"), "{error}");
+        assert!(error.way_out().is_some_and(|help| help.contains("raise it to 20000")), "{error}");
+    }
 }

@@ -31,6 +31,8 @@ mod log;
 mod record;
 mod rewind;
 pub(crate) mod topic;
+#[cfg(test)]
+mod topic_tests;
 
 pub use adopt::{Taker, adopt, settle_all};
 pub use epochs::{Epochs, Recovered, Settings, Step, Transaction};

@@ -54,7 +54,6 @@ pub trait CommitTopic {
 #[derive(Debug, Serialize, Deserialize)]
 struct Head {
     epoch: u64,
-    part: usize,
     parts: usize,
     /// CRC-32 of the whole record's JSON.
     crc32: u32,
@@ -66,14 +65,17 @@ type Parts = BTreeMap<usize, (Head, Vec<u8>)>;
 /// By host its parts, and where the last of them stands in the topic.
 type PartsOfHosts = BTreeMap<String, (i64, Parts)>;
 
-/// Makes true what was sent since the commit before, and the record. A value has at most so many bytes.
+/// Makes true what was sent since the commit before, and the record. A value of the topic has at most so many bytes.
 pub fn commit(steps: &impl Steps, record: &CommitRecord, most_value_bytes: usize) -> Result<()> {
     steps.begin()?;
+    steps.send_offsets(&record.positions)?;
+    // The record comes behind rows that slow brokers take: while it is there and its transaction is open, nobody reads on in
+    // the topic, and who wants to takes this host for one that hangs (`read_records`).
+    steps.flush()?;
     for (key, value) in messages(record, most_value_bytes)? {
         steps.send(&key, &value)?;
     }
-    steps.send_offsets(&record.positions)?;
-    // The commit would wait for the deliveries too, and longer.
+    // The end would wait for the deliveries too, and longer.
     steps.flush()?;
     steps.end()
 }
@@ -88,8 +90,7 @@ pub fn read_records(topic: &impl CommitTopic) -> Result<Vec<CommitRecord>> {
     topic.read(&mut |offset, key, value| take_part(&mut hosts, offset, key, value))?;
     let mut hosts: Vec<_> = hosts.into_iter().collect();
     hosts.sort_by_key(|(_, (offset, _))| *offset);
-    let records = hosts.into_iter().map(|(host, (_, parts))| join(&host, parts));
-    records.filter_map(Result::transpose).collect()
+    hosts.into_iter().map(|(host, (_, parts))| join(&host, parts)).collect()
 }
 
 /// What is sent of a record: keys and values.
@@ -100,7 +101,7 @@ pub fn messages(record: &CommitRecord, most_value_bytes: usize) -> Result<Vec<(S
     let parts = json.chunks(most_value_bytes.max(1));
     let (count, crc32) = (parts.len(), crc32fast::hash(&json));
     let message = |(part, bytes): (usize, &[u8])| {
-        let head = Head { epoch: record.epoch, part, parts: count, crc32 };
+        let head = Head { epoch: record.epoch, parts: count, crc32 };
         let mut value = serde_json::to_vec(&head).map_err(unwritable)?;
         value.push(b'\n');
         value.extend_from_slice(bytes);
@@ -111,19 +112,20 @@ pub fn messages(record: &CommitRecord, most_value_bytes: usize) -> Result<Vec<(S
 
 fn take_part(hosts: &mut PartsOfHosts, offset: i64, key: Option<&[u8]>, value: Option<&[u8]>) -> Result<()> {
     let host_and_part = key.and_then(|key| std::str::from_utf8(key).ok()?.rsplit_once('/'));
-    let (Some((host, _)), Some(value)) = (host_and_part, value) else { return Ok(()) };
+    let (Some((host, part)), Some(value)) = (host_and_part, value) else { return Ok(()) };
+    let part = part.parse().map_err(|_| damaged(host, "a message's key names no part"))?;
     let end = memchr::memchr(b'\n', value).ok_or_else(|| damaged(host, "a message has no first line"))?;
     let head: Head = serde_json::from_slice(&value[..end]).map_err(|error| damaged(host, &error.to_string()))?;
     let (last, parts) = hosts.entry(host.to_owned()).or_default();
     *last = offset;
-    parts.insert(head.part, (head, value[end + 1..].to_vec()));
+    parts.insert(part, (head, value[end + 1..].to_vec()));
     Ok(())
 }
 
 /// The record that part 0 begins: all parts of a record are written together, so the others are of the same epoch.
-fn join(host: &str, mut parts: Parts) -> Result<Option<CommitRecord>> {
+fn join(host: &str, mut parts: Parts) -> Result<CommitRecord> {
     let damaged = |what: &str| damaged(host, what);
-    let Some((head, mut json)) = parts.remove(&0) else { return Ok(None) };
+    let (head, mut json) = parts.remove(&0).ok_or_else(|| damaged("part 0 is missing"))?;
     for part in 1..head.parts {
         let (of, bytes) = parts.remove(&part).ok_or_else(|| damaged(&format!("part {part} is missing")))?;
         if of.epoch != head.epoch {
@@ -134,7 +136,7 @@ fn join(host: &str, mut parts: Parts) -> Result<Option<CommitRecord>> {
     if crc32fast::hash(&json) != head.crc32 {
         return Err(damaged(&format!("the record of epoch {} fails its checksum", head.epoch)));
     }
-    serde_json::from_slice(&json).map(Some).map_err(|error| damaged(&error.to_string()))
+    serde_json::from_slice(&json).map_err(|error| damaged(&error.to_string()))
 }
 
 fn damaged(host: &str, what: &str) -> Error {

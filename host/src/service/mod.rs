@@ -31,5 +31,5 @@ pub use captures::{Captures, remove_when_over};
 pub use logic::{Change, Plugins, Version, plugin_stages};
 pub use rewind::{RewindSettings, Rewound, removed, rewind};
 pub use run::{Failure, Mode, RunSettings, run};
-pub use savepoint::{Standing, standing};
+pub use savepoint::{Standing, check_free, standing};
 pub use summary::Summary;

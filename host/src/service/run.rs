@@ -117,7 +117,7 @@ pub fn run(pipeline: Pipeline, settings: &RunSettings, stop: &Receiver<()>) -> R
         let must_say = matches!(&ended, Err(Failure::Problems(_))) || ended.as_ref().is_err_and(is_of_storage);
         if stopped.load(Ordering::Relaxed) && !must_say {
             if let Err(Failure::Error(error)) = &ended {
-                tracing::warn!(%error, "the last epoch is not committed: its rows are read again at the next start");
+                tracing::warn!(%error, "the last epoch is not known to be committed: the next start finds out, and reads its rows again if it is not");
             }
             return Ok(tally.finish(&assembly));
         }

@@ -13,8 +13,9 @@ use crate::commit::{CommitRecord, DataFolder, last_commit};
 use crate::error::{Error, ErrorKind, Result};
 use crate::output::Token;
 
-/// What is copied of a data folder. Tables and compiled plugins are made again; the lake is where it was.
-const COPIED: [&str; 5] = ["host.json", "commit.log", "history.jsonl", "plugins", "replays"];
+/// What is copied of a data folder. Tables and compiled plugins are made again; the lake is where it was. Rejects are there when
+/// the pipeline file names no other place for them.
+const COPIED: [&str; 6] = ["host.json", "commit.log", "history.jsonl", "plugins", "replays", "rejects"];
 
 /// Where a host stands.
 #[derive(Debug, Serialize)]
@@ -54,6 +55,15 @@ pub fn standing(data: &Path, to: Option<&Path>) -> Result<Standing> {
     })
 }
 
+/// Refuses a savepoint that is there already.
+pub fn check_free(to: &Path) -> Result<()> {
+    if !to.exists() {
+        return Ok(());
+    }
+    let what = format!("the savepoint {} is there already", to.display());
+    Err(Error::new(ErrorKind::Config, what).help("name a folder that is not there yet"))
+}
+
 fn refuse_waiting(data: &Path, to: &Path, last: &CommitRecord) -> Result<()> {
     if !last.outputs.values().any(Token::is_waiting) {
         return Ok(());
@@ -69,10 +79,7 @@ fn copy(data: &Path, to: &Path) -> Result<()> {
     let failed = |error: std::io::Error| {
         Error::new(ErrorKind::Storage, format!("the savepoint {} cannot be written", to.display())).caused_by(error)
     };
-    if to.exists() {
-        let what = format!("the savepoint {} is there already", to.display());
-        return Err(Error::new(ErrorKind::Config, what).help("name a folder that is not there yet"));
-    }
+    check_free(to)?;
     // Under its name it is whole.
     let partial = to.with_added_extension("partial");
     drop(fs::remove_dir_all(&partial));

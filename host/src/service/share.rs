@@ -14,6 +14,7 @@ use crate::commit::{
     CommitRecord, Epochs, Fenced, PlanStamp, Sharing, Taker, Transaction, Transactions, adopt, positions_of,
 };
 use crate::error::{Error, ErrorKind, Result};
+use crate::output::REJECTS;
 use crate::pipeline::Counts;
 use crate::source::Positions;
 
@@ -121,10 +122,14 @@ fn check_lakes(records: &[CommitRecord], own: &BTreeMap<String, String>) -> Resu
                     "output \"{output}\": host {} of the same group writes into another lake than this host",
                     record.host
                 );
-                return Err(Error::new(ErrorKind::Config, what).help(
-                    "hosts of a group share one lake, on a file system that all of them see: mend the output's `path`, or \
-                     give this pipeline a group of its own",
-                ));
+                let mend = match output.as_str() {
+                    REJECTS => "write `[rejects]` with a `file.path` outside of the data folder",
+                    _ => "mend the output's `path`",
+                };
+                return Err(Error::new(ErrorKind::Config, what).help(format!(
+                    "hosts of a group share one lake, on a file system that all of them see: {mend}, or give this pipeline a \
+                     group of its own"
+                )));
             }
         }
     }

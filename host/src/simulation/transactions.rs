@@ -125,18 +125,14 @@ impl MemoryTransactions {
             client: &self.client,
             host: &self.host,
             asked_ms,
-            has_ended_stuck: Cell::new(false),
+            stuck_ms: Cell::new(asked_ms + STUCK_MS),
         })
     }
 
     /// Sends rows in the transaction; the first of them begins it.
     pub fn send_rows(&self, what: &str, to: &TopicPartition, rows: &[(String, Vec<u8>)]) -> Result<()> {
-        if !self.is_open.load(Ordering::Acquire) {
-            self.client.kafka.cluster().begin(&self.producer);
-        }
-        settled(&self.client, what, |cluster| cluster.send(Some(&self.producer), to, rows.iter().cloned()))?;
-        self.is_open.store(true, Ordering::Release);
-        Ok(())
+        self.begin()?;
+        settled(&self.client, what, |cluster| cluster.send(Some(&self.producer), to, rows.iter().cloned()))
     }
 }
 
@@ -145,7 +141,8 @@ struct MemoryCommits<'a> {
     client: &'a Client,
     host: &'a str,
     asked_ms: i64,
-    has_ended_stuck: Cell<bool>,
+    /// Until when a transaction that is open is taken for one that is about to end.
+    stuck_ms: Cell<i64>,
 }
 
 impl MemoryCommits<'_> {
@@ -159,15 +156,13 @@ impl MemoryCommits<'_> {
         })
     }
 
-    /// Ends the transactions of other hosts that stay open.
+    /// Ends the transaction that holds up readers of committed records, if it is another host's.
     fn end_stuck(&self) -> Result<()> {
         let open = self.messages(self.stable_end()?, Isolation::Uncommitted)?;
-        let hosts = open.iter().filter_map(|message| message.key.rsplit_once('/')).map(|(host, _)| host);
-        for host in hosts.filter(|host| *host != self.host).collect::<BTreeSet<_>>() {
-            let id = id_of(host);
-            settled(self.client, "end stuck", |cluster| cluster.init_transactions(&id, TRANSACTION_MS))?;
-        }
-        Ok(())
+        let holder = open.iter().find_map(|message| message.key.rsplit_once('/')).map(|(host, _)| host);
+        let Some(host) = holder.filter(|host| *host != self.host) else { return Ok(()) };
+        let id = id_of(host);
+        settled(self.client, "end stuck", |cluster| cluster.init_transactions(&id, TRANSACTION_MS)).map(drop)
     }
 }
 
@@ -181,12 +176,13 @@ impl CommitTopic for MemoryCommits<'_> {
     }
 
     fn wait(&self) -> Result<()> {
-        let waited_ms = self.client.kafka.cluster().now_ms() - self.asked_ms;
-        if waited_ms >= PATIENCE_MS {
+        let now_ms = self.client.kafka.cluster().now_ms();
+        if now_ms - self.asked_ms >= PATIENCE_MS {
             return Err(Error::new(ErrorKind::Unavailable, "somebody's transaction stays open"));
         }
-        if waited_ms >= STUCK_MS && !self.has_ended_stuck.replace(true) {
+        if now_ms >= self.stuck_ms.get() {
             self.end_stuck()?;
+            self.stuck_ms.set(now_ms + STUCK_MS);
         }
         self.client.kafka.cluster().advance_ms(AGAIN_MS);
         Ok(())
@@ -210,6 +206,9 @@ impl Transaction for MemoryTransactions {
 
 impl Steps for MemoryTransactions {
     fn begin(&self) -> Result<()> {
+        if !self.is_open.swap(true, Ordering::AcqRel) {
+            self.client.kafka.cluster().begin(&self.producer);
+        }
         Ok(())
     }
 

@@ -11,6 +11,7 @@ use millstream_tests::kafka::Kafka;
 use millstream_tests::tag::{self, Growing, version};
 
 use crate::replay::listed;
+use crate::rewind::of_six_and_of_eight;
 
 fn into(pipeline: &Path, folder: &Path, to: &[&str]) -> Command {
     let mut command = millstream();
@@ -68,11 +69,7 @@ fn a_range_of_a_file_goes_into_a_fresh_lake_while_the_host_runs() {
 fn a_range_of_a_topic_goes_into_a_fresh_lake_while_the_host_runs() {
     let (kafka, folder) = (Kafka::shared(), tempfile::tempdir().unwrap());
     kafka.create_topic("backfill", 2);
-    let source = format!(
-        r#"kafka = {{ brokers = "{}", topic = "backfill", group = "backfill", start = "earliest" }}"#,
-        kafka.brokers()
-    );
-    let pipeline = tag::pipeline(folder.path(), &source);
+    let pipeline = tag::topic_pipeline(folder.path(), kafka, "backfill");
     put(&folder.path().join("tag.wasm"), version(1));
     let produce = |ids: Range<i64>| kafka.produce("backfill", 2, ids.map(|id| format!("{{\"id\":{id}}}")));
     produce(0..20);
@@ -95,6 +92,16 @@ fn a_range_of_a_topic_goes_into_a_fresh_lake_while_the_host_runs() {
     for group in ["backfill", "backfill-all", "backfill-one"] {
         assert_eq!(kafka.committed_offsets(group, "backfill", 2), ends, "{group}");
     }
+}
+
+#[test]
+fn what_was_produced_from_a_time_on_goes_into_a_fresh_lake() {
+    let (folder, pipeline) = of_six_and_of_eight("backfill-time");
+    let fresh = folder.path().join("fresh");
+    let shown = text(&succeed(&mut into(&pipeline, &fresh, &["--to-time", "2013-01-31T07:00:00Z"])).stdout);
+    run_shown(&shown);
+    assert_eq!(lake(&fresh.join("tagged")), once(10..20));
+    assert_eq!(lake(&folder.path().join("lake")), once(0..20));
 }
 
 #[test]

@@ -142,3 +142,41 @@ fn a_slow_broker_slows_the_run_and_throws_nobody_out_of_the_group() {
     assert!(!said.contains("goes back to the last commit"), "{said}");
     holds(&kafka, folder.path(), 50_100);
 }
+
+#[test]
+fn rows_that_slow_brokers_take_longer_for_than_a_transaction_may_last_go_through() {
+    let mut slow = None;
+    let kafka = Kafka::start_behind(|port| slow.insert(Slow::to(port)).port);
+    let slow = slow.unwrap();
+    kafka.create_topic("out", 1);
+    let folder = tempfile::tempdir().unwrap();
+    let brokers = format!("127.0.0.1:{}", slow.port);
+    let pipeline = format!(
+        r#"
+name = "slow"
+data = "state"
+workers = 1
+batch = {{ rows = 100 }}
+epoch = {{ interval = "200ms" }}
+
+[source.events]
+file    = {{ path = "events.jsonl" }}
+format  = "json"
+columns = {{ id = "int64", text = "utf8" }}
+
+[output.topic]
+from  = "source.events"
+kafka = {{ brokers = "{brokers}", topic = "out", key = "id", properties = {{ "transaction.timeout.ms" = "15000", "compression.codec" = "none" }} }}
+"#
+    );
+    let pipeline_file = folder.path().join("pipeline.toml");
+    fs::write(&pipeline_file, pipeline).unwrap();
+    // 1.5 MB at 60 KB a second: 25 s, and all of it has room in the queue.
+    let text = "x".repeat(1_000);
+    let rows: String = (0..1_500).map(|id| format!("{{\"id\":{id},\"text\":\"{text}\"}}\n")).collect();
+    fs::write(folder.path().join("events.jsonl"), rows).unwrap();
+    slow.bytes_per_second.store(60_000, Ordering::Relaxed);
+    succeed(&mut caught_up(&pipeline_file));
+    slow.bytes_per_second.store(u64::MAX, Ordering::Relaxed);
+    assert_eq!(each_once(topic_ids(&kafka, "out")), (0..1_500).collect::<Vec<_>>());
+}

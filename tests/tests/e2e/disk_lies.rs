@@ -1,13 +1,16 @@
 //! Promise: a disk that is full, read-only, that cannot sync or changes what was synced ends the run with an error that names
-//! the place and the way out, and exit code 1; when it is mended, the next start loses and doubles nothing.
+//! the place and the way out, and exit code 1; when it is mended, the next start loses and doubles nothing. A wall clock that
+//! jumps ends nothing.
 
 use std::fs::{self, OpenOptions};
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use millstream::clock::{Clock, SystemClock};
 use millstream_tests::host::{Host, fail, millstream, put, succeed, text};
+use millstream_tests::kafka::Kafka;
 use millstream_tests::patience::{PATIENCE, wait_until};
 use tempfile::TempDir;
 
@@ -38,7 +41,6 @@ from    = "source.events"
 parquet = { path = "lake", max_age = "200ms", compression = "none" }
 "#;
         put(&folder.path().join("pipeline.toml"), pipeline);
-        fs::create_dir(folder.path().join("lake")).unwrap();
         let mut job = Self { folder, rows: 0 };
         job.write(1_000);
         job
@@ -63,6 +65,14 @@ parquet = { path = "lake", max_age = "200ms", compression = "none" }
         run.current_dir(self.folder.path()).args(["run", "pipeline.toml", how, "--no-progress"]);
         run.args(["--log", "info,millstream=debug"]);
         run
+    }
+
+    /// Lets a command run with functions of libc replaced by what is in a C source.
+    fn preload(&self, command: &mut Command, source: &str) {
+        put(&self.path("preload.c"), source);
+        let mut compile = Command::new("cc");
+        succeed(compile.current_dir(self.folder.path()).args(["-shared", "-fPIC", "-o", "preload.so", "preload.c"]));
+        command.env("LD_PRELOAD", self.path("preload.so"));
     }
 
     /// The run ends by itself, with exit code 1; what it said.
@@ -108,6 +118,7 @@ struct Mount(PathBuf);
 
 impl Mount {
     fn new(arguments: &[&str], at: &Path) -> Option<Self> {
+        fs::create_dir_all(at).unwrap();
         let mounted = Command::new("mount").args(arguments).arg(at).output().ok()?;
         if !mounted.status.success() {
             #[expect(clippy::print_stdout, reason = "whoever reads the test's output wants to know")]
@@ -159,11 +170,9 @@ int fsync(int fd) { if (fails(fd)) { errno = EIO; return -1; } return syscall(SY
 fn a_sync_that_fails_ends_the_run_for_good() {
     for place in ["/lake/", "commit.log"] {
         let mut job = Job::new();
-        fs::write(job.path("sync.c"), NO_SYNC).unwrap();
-        let mut compile = Command::new("cc");
-        succeed(compile.current_dir(job.folder.path()).args(["-shared", "-fPIC", "-o", "sync.so", "sync.c"]));
         let mut run = job.run("--follow");
-        let mut host = Host::start(run.env("LD_PRELOAD", job.path("sync.so")).env("FAIL_SYNC", job.path("failing")));
+        job.preload(&mut run, NO_SYNC);
+        let mut host = Host::start(run.env("FAIL_SYNC", job.path("failing")));
         host.wait_for("committed epoch=");
         put(&job.path("failing"), place);
         job.write(100);
@@ -188,6 +197,44 @@ fn a_full_disk_ends_the_run_until_there_is_room() {
 }
 
 #[test]
+fn a_full_data_folder_ends_the_run_until_there_is_room() {
+    let mut job = Job::new();
+    let Some(_disk) = Mount::new(&["-t", "tmpfs", "-o", "size=1m", "tmpfs"], &job.path("state")) else { return };
+    let mut host = Host::start(&mut job.run("--follow"));
+    host.wait_for("committed epoch=");
+    let rest = job.path("state/rest");
+    let full = fs::write(&rest, vec![0; 2 << 20]).unwrap_err();
+    assert_eq!(full.kind(), ErrorKind::StorageFull);
+    // What was left of the log's last page is still there.
+    wait_until("the log is full", || {
+        job.write(100);
+        host.ended().is_some()
+    });
+    let is_told = |said: &str| {
+        assert!(said.contains("No space left") && said.contains("/state") && said.contains("make room"), "{said}");
+    };
+    is_told(&job.ends(&mut host));
+    is_told(&fail(&mut job.run("--until-caught-up")));
+    fs::remove_file(rest).unwrap();
+    job.holds();
+}
+
+#[test]
+fn a_read_only_data_folder_is_refused_until_it_may_be_written() {
+    let job = Job::new();
+    let Some(disk) = Mount::new(&["-t", "tmpfs", "-o", "size=1m", "tmpfs"], &job.path("state")) else { return };
+    for _ in 0..2 {
+        assert!(disk.again("remount,ro"));
+        let said = fail(&mut job.run("--until-caught-up"));
+        assert!(said.contains("Read-only file system") && said.contains("state"), "{said}");
+        assert!(said.contains("let this user write there"), "{said}");
+        // The second time there is something in it.
+        assert!(disk.again("remount,rw"));
+        job.holds();
+    }
+}
+
+#[test]
 fn a_read_only_folder_ends_the_run_until_it_may_be_written() {
     let mut job = Job::new();
     let Some(disk) = Mount::new(&["-t", "tmpfs", "-o", "size=64m", "tmpfs"], &job.path("lake")) else { return };
@@ -205,6 +252,96 @@ fn a_read_only_folder_ends_the_run_until_it_may_be_written() {
     job.write(100);
     read_only(&job.ends(&mut host));
     assert!(disk.again("remount,rw"));
+    job.holds();
+}
+
+/// Makes each sync take longer than a host may be silent in its group.
+const SLOW_SYNC: &str = r#"
+#define _GNU_SOURCE
+#include <sys/syscall.h>
+#include <unistd.h>
+int fdatasync(int fd) { sleep(3); return syscall(SYS_fdatasync, fd); }
+int fsync(int fd) { sleep(3); return syscall(SYS_fsync, fd); }
+"#;
+
+#[test]
+fn a_slow_disk_slows_the_run_and_throws_nobody_out_of_the_group() {
+    let kafka = Kafka::shared();
+    kafka.create_topic("slow-disk", 2);
+    let job = Job::new();
+    let pipeline = format!(
+        r#"
+name = "slow-disk"
+data = "state"
+workers = 2
+epoch = {{ interval = "100ms" }}
+
+[source.events]
+kafka   = {{ brokers = "{}", topic = "slow-disk", group = "slow-disk", properties = {{ "session.timeout.ms" = "2000", "heartbeat.interval.ms" = "300" }} }}
+format  = "json"
+columns = {{ id = "int64" }}
+
+[output.lake]
+from    = "source.events"
+parquet = {{ path = "lake", max_age = "200ms" }}
+"#,
+        kafka.brokers()
+    );
+    put(&job.path("pipeline.toml"), pipeline);
+    let produce = |ids: std::ops::Range<i64>| kafka.produce("slow-disk", 2, ids.map(|id| format!("{{\"id\":{id}}}")));
+    produce(0..1_000);
+    let mut run = job.run("--follow");
+    job.preload(&mut run, SLOW_SYNC);
+    let mut host = Host::start(&mut run);
+    host.wait_for("committed epoch=");
+    produce(1_000..2_000);
+    host.wait_for("committed epoch=");
+    let said = host.finish();
+    assert!(!said.contains("took this host's partitions"), "{said}");
+    assert!(!said.contains("goes back to the last commit"), "{said}");
+    succeed(&mut job.run("--until-caught-up"));
+    assert_eq!(each_once(lake_ids(&job.path("lake"))), (0..2_000).collect::<Vec<_>>());
+}
+
+/// Puts the wall clock off by so many seconds as stand in the file of `CLOCK_OFF`.
+const CLOCK: &str = r#"
+#include <fcntl.h>
+#include <stdlib.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+int clock_gettime(clockid_t clock, struct timespec *now) {
+    int failed = syscall(SYS_clock_gettime, clock, now);
+    if (failed || clock != CLOCK_REALTIME) return failed;
+    char seconds[32] = {0};
+    int file = open(getenv("CLOCK_OFF"), O_RDONLY);
+    if (file < 0) return 0;
+    if (read(file, seconds, sizeof seconds - 1) > 0) now->tv_sec += atol(seconds);
+    close(file);
+    return 0;
+}
+"#;
+
+#[test]
+fn a_wall_clock_that_jumps_loses_nothing_and_keeps_no_file_open() {
+    let mut job = Job::new();
+    let mut run = job.run("--follow");
+    run.args(["--set", "output.lake.parquet.max_age=1h"]);
+    job.preload(&mut run, CLOCK);
+    let mut host = Host::start(run.env("CLOCK_OFF", job.path("off")));
+    host.wait_for("read=1000 out=1000");
+    for year in [2060, 2005, 2070] {
+        // The rows before wait in a file that is open: it is too old by then, or of a future that is not there any more.
+        let in_lake = || i64::try_from(lake_ids(&job.path("lake")).len()).unwrap();
+        assert!(in_lake() < job.rows, "the last rows wait");
+        let in_july = ((year - 1970) * 365 + 200) * 24 * 3_600;
+        put(&job.path("off"), (in_july - SystemClock.now_ms() / 1_000).to_string());
+        wait_until("the file is closed", || in_lake() == job.rows);
+        job.write(1);
+        let said = host.wait_for("read=1 out=1");
+        assert!(said.starts_with(&format!("{year}-")), "{said}");
+    }
+    host.finish();
     job.holds();
 }
 

@@ -15,7 +15,7 @@ use millstream_tests::lake::batches;
 use rdkafka::producer::{BaseRecord, Producer};
 use tempfile::TempDir;
 
-use crate::topics::{each_once, lake_ids, topic_ids};
+use crate::topics::{each_once, event, lake_ids, topic_ids};
 
 const PARTITIONS: i32 = 4;
 /// Each so many records one is none.
@@ -134,11 +134,8 @@ fn produce(kafka: &Kafka, topic: &str, written: &AtomicI64, stop: &AtomicBool) {
     while !stop.load(Ordering::Relaxed) {
         let first = written.load(Ordering::Relaxed);
         for id in first..first + 20 {
-            let value = if id % BROKEN_EVERY == 7 { "{\"id\":".to_owned() } else { format!("{{\"id\":{id}}}") };
-            send(
-                &producer,
-                BaseRecord::to(topic).partition((id % i64::from(PARTITIONS)) as i32).payload(value.as_bytes()),
-            );
+            let (value, partition) = (event(id, id % BROKEN_EVERY == 7), (id % i64::from(PARTITIONS)) as i32);
+            send(&producer, BaseRecord::to(topic).partition(partition).payload(value.as_bytes()));
         }
         written.store(first + 20, Ordering::Relaxed);
         // The pace at which records come.
@@ -165,11 +162,14 @@ fn staged(lake: &Path) -> Vec<String> {
 fn hosts_that_join_leave_and_die_share_the_work() {
     let job = Job::new("hosts");
     let mut one = job.follow("one");
-    let mut two = job.follow("two");
+    // Its files stay open for as long as it lives.
+    let mut two = Host::start(job.run("two").args(["--follow", "--set", "output.lake.parquet.max_age=1h"]));
     works(&mut two);
     // Dies with rows in the spool: who is left makes files of them.
     two.kill();
-    one.wait_for("a host is gone from the group");
+    let adopted = one.wait_for("a host is gone from the group: what it left is brought to an end");
+    let rows = adopted.split("rows=").nth(1).and_then(|rest| rest.split(' ').next()?.parse::<u64>().ok());
+    assert!(rows.is_some_and(|rows| rows > 0), "the rows of its spool get their files: {adopted}");
     works(&mut one);
     let mut two = job.follow("two");
     let mut three = job.follow("three");

@@ -39,6 +39,9 @@ columns = {{ id = "int64" }}
 [output.lake]
 from    = "source.events"
 parquet = {{ path = "lake" }}
+
+[rejects]
+file = {{ path = "rejects" }}
 "#
         );
         fs::write(folder.path().join("pipeline.toml"), pipeline).unwrap();
@@ -178,4 +181,46 @@ fn partitions_that_are_added_are_read_from_their_first_record_on() {
     host.finish();
     succeed(&mut job.run("--until-caught-up"));
     assert_eq!(job.lake(), (0..100).collect::<Vec<_>>());
+}
+
+/// Two hosts that read `job` from the end of its topic on.
+fn two_hosts(job: &Job) -> [Host; 2] {
+    let mut hosts = ["first", "second"].map(|data| {
+        let mut run = job.run("--follow");
+        Host::start(run.arg("--set").arg(format!("data={data}")))
+    });
+    hosts.iter_mut().for_each(|host| drop(host.wait_for("running")));
+    hosts
+}
+
+#[test]
+fn with_several_hosts_a_partition_that_is_added_is_read_from_its_first_record_on() {
+    let properties = "start = \"latest\", properties = { \"topic.metadata.refresh.interval.ms\" = \"1000\" }";
+    let job = Job::new("grown-shared", properties);
+    let hosts = two_hosts(&job);
+    job.produce(1, 0..10);
+    wait_until("ten rows are committed", || job.kafka.committed_offsets(&job.name, &job.name, 1) == [Some(10)]);
+    // It goes to the host that had none, which knows of no other partition.
+    job.kafka.grow_topic(&job.name, 2);
+    job.kafka.end_offsets(&job.name);
+    job.produce(2, 10..100);
+    let all = [Some(55), Some(45)];
+    wait_until("all rows are committed", || job.kafka.committed_offsets(&job.name, &job.name, 2) == all);
+    hosts.into_iter().for_each(|host| drop(host.finish()));
+    assert_eq!(job.lake(), (0..100).collect::<Vec<_>>());
+}
+
+#[test]
+fn several_hosts_begin_at_the_end_of_all_partitions() {
+    let job = Job::new("latest-shared", "start = \"latest\"");
+    job.kafka.grow_topic(&job.name, 2);
+    job.kafka.end_offsets(&job.name);
+    job.produce(2, 0..10);
+    let hosts = two_hosts(&job);
+    assert_eq!(job.kafka.committed_offsets(&job.name, &job.name, 2), [Some(5), Some(5)], "the end is fixed");
+    job.produce(2, 10..100);
+    let all = [Some(50), Some(50)];
+    wait_until("all rows are committed", || job.kafka.committed_offsets(&job.name, &job.name, 2) == all);
+    hosts.into_iter().for_each(|host| drop(host.finish()));
+    assert_eq!(job.lake(), (10..100).collect::<Vec<_>>());
 }

@@ -7,7 +7,8 @@ use std::process::Command;
 
 use arrow::array::AsArray;
 use arrow::datatypes::Int64Type;
-use millstream_tests::host::{caught_up, millstream, put, repository, succeed, text};
+use millstream::digest::digest;
+use millstream_tests::host::{append, caught_up, millstream, put, repository, succeed, text};
 use millstream_tests::lake::batches;
 use millstream_tests::tag::{Growing, version};
 use serde_json::Value;
@@ -28,17 +29,27 @@ pub(crate) fn rejects(what: &str, pipeline: &Path) -> Command {
     command
 }
 
+/// What `rejects count` says of those that these options choose.
+fn counts(pipeline: &Path, options: &[&str]) -> Vec<Value> {
+    serde_json::from_str(&text(&succeed(rejects("count", pipeline).args(options).arg("--json")).stdout)).unwrap()
+}
+
+fn number(count: &Value, name: &str) -> u64 {
+    count[name].as_u64().unwrap()
+}
+
 /// By reason how many rejects there are, and how many of them were replayed.
 pub(crate) fn counted(pipeline: &Path) -> Vec<(String, u64, u64)> {
-    let counts = text(&succeed(rejects("count", pipeline).arg("--json")).stdout);
-    let counts: Vec<Value> = serde_json::from_str(&counts).unwrap();
-    let number = |count: &Value, name: &str| count[name].as_u64().unwrap();
-    counts
-        .iter()
-        .map(|count| {
-            (count["reason"].as_str().unwrap().to_owned(), number(count, "rejects"), number(count, "replayed"))
-        })
-        .collect()
+    let reason = |count: &Value| count["reason"].as_str().unwrap().to_owned();
+    let of = |count: &Value| (reason(count), number(count, "rejects"), number(count, "replayed"));
+    counts(pipeline, &[]).iter().map(of).collect()
+}
+
+/// How many rejects these options choose, and how many of them were replayed.
+pub(crate) fn total(pipeline: &Path, options: &[&str]) -> (u64, u64) {
+    let counts = counts(pipeline, options);
+    let sum = |name: &str| counts.iter().map(|count| number(count, name)).sum::<u64>();
+    (sum("rejects"), sum("replayed"))
 }
 
 pub(crate) fn listed(pipeline: &Path) -> Vec<Value> {
@@ -61,6 +72,47 @@ fn rows_are_replayed_once_after_the_plugin_was_mended() {
     assert_eq!(counted(&run.pipeline), [("bad_version".to_owned(), 3, 3)]);
     let shown = text(&succeed(rejects("show", &run.pipeline).arg(&first)).stdout);
     assert!(shown.contains("{\"id\":1}"), "{shown}");
+}
+
+#[test]
+fn those_that_filters_choose_are_replayed_and_no_others() {
+    let run = Growing::new();
+    let refuse = |number: u32, rows: &str| {
+        put(&run.plugin(), version(number));
+        append(&run.file("rows.jsonl"), rows);
+        succeed(&mut caught_up(&run.pipeline));
+    };
+    refuse(9_000, "{\"id\":1}\n{\"id\":2}\n{\"id\":-3}");
+    refuse(9_001, "{\"id\":4}\n{\"id\":5}");
+    refuse(9_000, "{\"id\":6}");
+    let newest_first = listed(&run.pipeline);
+    let time = |index: usize| newest_first[index]["rejected_at"].as_str().unwrap();
+    let (third, second, plugin) = (time(0), time(1), digest(&version(9_001))[..12].to_owned());
+    let chosen = |options: &[&str]| total(&run.pipeline, options);
+    assert_eq!((chosen(&[]), chosen(&["--reason", "negative"])), ((6, 0), (1, 0)));
+    assert_eq!((chosen(&["--digest", &plugin]), chosen(&["--digest", "no digest"])), ((2, 0), (0, 0)));
+    assert_eq!((chosen(&["--since", second]), chosen(&["--until", second])), ((3, 0), (3, 0)));
+    assert_eq!(chosen(&["--since", second, "--until", third]), (2, 0), "all that is said has to hold");
+    assert_eq!((chosen(&["--since", "1h"]), chosen(&["--until", "1h"])), ((6, 0), (0, 0)), "so long ago");
+
+    put(&run.plugin(), version(1));
+    let replay = |options: &[&str]| text(&succeed(rejects("replay", &run.pipeline).args(options)).stdout);
+    let said = replay(&["--digest", &plugin]);
+    assert!(said.contains(": 2 rejects go in again"), "{said}");
+    assert_eq!(run.lake().ids, [(4, 1), (5, 1)].into());
+    let mut host = run.start(&[]);
+    let said = replay(&["--since", third]);
+    assert!(said.contains(": 1 rejects go in again; the running host takes them"), "{said}");
+    host.wait_for("replay: done");
+    host.finish();
+    assert_eq!(run.lake().ids, [(4, 1), (5, 1), (6, 1)].into());
+    let said = replay(&["--reason", "bad_version", "--until", second]);
+    assert!(said.contains(": 2 rejects go in again"), "{said}");
+    assert_eq!(run.lake().ids, [(1, 1), (2, 1), (4, 1), (5, 1), (6, 1)].into());
+    let said = replay(&["--reason", "bad_version"]);
+    assert!(said.contains("no reject goes in again") && said.contains("5 were replayed already"), "{said}");
+    assert_eq!((chosen(&["--reason", "negative"]), chosen(&[])), ((1, 0), (6, 5)));
+    assert_eq!(run.lake().ids.len(), 5);
 }
 
 #[test]

@@ -7,13 +7,14 @@ use std::path::PathBuf;
 use std::{fs, ops::Range};
 
 use millstream::commit::last_commit;
+use millstream::digest::digest;
 use millstream_tests::host::{Host, caught_up, fail, millstream, put, succeed, text};
 use millstream_tests::kafka::Kafka;
 use millstream_tests::tag::{self, version};
 use tempfile::TempDir;
 
 use crate::recovery::steps;
-use crate::replay::{counted, listed, rejects};
+use crate::replay::{counted, listed, rejects, total};
 use crate::topics::{each_once, topic_ids};
 
 const PARTITIONS: i32 = 2;
@@ -41,9 +42,7 @@ impl Job {
         kafka.create_topic(name, PARTITIONS);
         kafka.create_topic(&format!("{name}-out"), 1);
         kafka.create_topic(&format!("{name}-rejects"), 1);
-        let source =
-            format!(r#"kafka = {{ brokers = "{brokers}", topic = "{name}", group = "{name}", start = "earliest" }}"#);
-        let pipeline = tag::pipeline(folder.path(), &source);
+        let pipeline = tag::topic_pipeline(folder.path(), kafka, name);
         let output = format!(
             "\n[output.topic]\ncolumns = [\"id\"]\nkafka = {{ brokers = \"{brokers}\", topic = \"{name}-out\", key = \"id\" }}\n"
         );
@@ -114,6 +113,28 @@ fn rejects_in_a_topic_are_replayed_once_by_one_host() {
     assert_eq!(job.lake(), lake);
     let left: Vec<_> = fs::read_dir(job.folder.path().join("other/replays")).unwrap().collect();
     assert!(left.is_empty(), "{left:?}");
+}
+
+#[test]
+fn rejects_in_a_topic_are_chosen_by_plugin_and_time() {
+    let job = Job::all_refused("replayed-chosen", Rejects::Topic);
+    job.put(9_001);
+    job.produce(6..8);
+    succeed(&mut caught_up(&job.pipeline));
+    // The last two are the newest.
+    let since = listed(&job.pipeline)[1]["rejected_at"].as_str().unwrap().to_owned();
+    let plugin = digest(&version(9_000))[..12].to_owned();
+    let chosen = |options: &[&str]| total(&job.pipeline, options);
+    assert_eq!((chosen(&["--since", &since]), chosen(&["--until", &since])), ((2, 0), (6, 0)));
+    assert_eq!((chosen(&["--digest", &plugin]), chosen(&["--reason", "bad_version"])), ((6, 0), (8, 0)));
+    job.put(1);
+    let said = job.replay(&["--since", &since]);
+    assert!(said.contains(": 2 rejects go in again"), "{said}");
+    assert_eq!((job.lake(), job.topic()), ([(6, 1), (7, 1)].into(), vec![6, 7]));
+    let said = job.replay(&["--digest", &plugin]);
+    assert!(said.contains(": 6 rejects go in again"), "{said}");
+    job.check(0..8);
+    assert_eq!(chosen(&[]), (8, 8));
 }
 
 /// What was replayed is known for as long as it could be replayed again.

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use arrow::array::AsArray;
@@ -11,14 +12,15 @@ use millstream_tests::host::{append, caught_up, fail, millstream, put, succeed, 
 use millstream_tests::kafka::Kafka;
 use millstream_tests::lake::{batches, files};
 use millstream_tests::tag::{self, Growing, version};
+use tempfile::TempDir;
 
 use super::recovery::steps;
 use super::replay::{counted, rejects};
 
-/// By id how often it is in the lake, and the version that made it.
-fn rows(growing: &Growing) -> BTreeMap<i64, (u32, String)> {
+/// By id how often it is in a lake, and the version that made it.
+fn rows_in(lake: &Path) -> BTreeMap<i64, (u32, String)> {
     let mut rows = BTreeMap::new();
-    for batch in batches(&growing.file("lake")) {
+    for batch in batches(lake) {
         let versions = arrow::compute::cast(&batch["version"], &arrow::datatypes::DataType::Utf8).unwrap();
         for (id, version) in batch["id"].as_primitive::<Int64Type>().values().iter().zip(versions.as_string::<i32>()) {
             let row = rows.entry(*id).or_insert((0, String::new()));
@@ -26,6 +28,10 @@ fn rows(growing: &Growing) -> BTreeMap<i64, (u32, String)> {
         }
     }
     rows
+}
+
+fn rows(growing: &Growing) -> BTreeMap<i64, (u32, String)> {
+    rows_in(&growing.file("lake"))
 }
 
 fn run(growing: &Growing) -> String {
@@ -128,11 +134,7 @@ fn a_topics_partition_is_read_again_from_there() {
     let kafka = Kafka::shared();
     kafka.create_topic("rewind", 2);
     let folder = tempfile::tempdir().unwrap();
-    let source = format!(
-        r#"kafka = {{ brokers = "{}", topic = "rewind", group = "rewind", start = "earliest" }}"#,
-        kafka.brokers()
-    );
-    let pipeline = tag::pipeline(folder.path(), &source);
+    let pipeline = tag::topic_pipeline(folder.path(), kafka, "rewind");
     put(&folder.path().join("tag.wasm"), version(1));
     let read = |first: i64| {
         kafka.produce("rewind", 2, (first..first + 10).map(|id| format!("{{\"id\":{id}}}")));
@@ -151,6 +153,48 @@ fn a_topics_partition_is_read_again_from_there() {
         assert!(left.ids.len() < 30 && left.ids.values().all(|times| *times == 1), "{to}: {:?}", left.ids);
         succeed(&mut caught_up(&pipeline));
         assert_eq!(tag::read_lake(&folder.path().join("lake")).ids, once(0..30), "{to}");
+    }
+}
+
+/// A topic's records of two times, and the lake that they are read into, a file each time: ids 0 to 9 of six o'clock, 10 to 19
+/// of eight, on 2013-01-31.
+pub(crate) fn of_six_and_of_eight(topic: &str) -> (TempDir, PathBuf) {
+    let (kafka, folder) = (Kafka::shared(), tempfile::tempdir().unwrap());
+    kafka.create_topic_with(topic, 2, &[("retention.ms", "-1")]);
+    let pipeline = tag::topic_pipeline(folder.path(), kafka, topic);
+    put(&folder.path().join("tag.wasm"), version(1));
+    for (first, time_ms) in [(0, 1_359_612_000_000), (10, 1_359_619_200_000)] {
+        kafka.produce_at(topic, 2, time_ms, (first..first + 10).map(|id| format!("{{\"id\":{id}}}")));
+        succeed(&mut caught_up(&pipeline));
+    }
+    (folder, pipeline)
+}
+
+#[test]
+fn what_was_produced_from_a_time_on_is_replaced() {
+    let (folder, pipeline) = of_six_and_of_eight("rewind-time");
+    let lake = folder.path().join("lake");
+    let rewind = |time: &str, more: &[&str]| {
+        let mut command = millstream();
+        command.arg("rewind").arg(&pipeline).args(["--replace", "--to-time", time]).args(more);
+        text(&succeed(&mut command).stdout)
+    };
+    let shown = rewind("2013-01-31T08:00:00.001Z", &[]);
+    assert!(shown.contains("no file has rows from there on"), "{shown}");
+    let mut before = made_by(&[(0..20, 1)]);
+    for (number, time) in [(2, "2013-01-31T07:00:00Z"), (3, "2013-01-31T08:00:00Z")] {
+        let shown = rewind(time, &[]);
+        for partition in [0, 1] {
+            let is_there = |line: &str| line.split_whitespace().eq(["rows", &partition.to_string(), "5"]);
+            assert!(shown.lines().any(is_there), "{time}, partition {partition}: {shown}");
+        }
+        assert_eq!(rows_in(&lake), before, "{time}: nothing is changed");
+        rewind(time, &["--yes"]);
+        assert_eq!(rows_in(&lake), made_by(&[(0..10, 1)]), "{time}");
+        put(&folder.path().join("tag.wasm"), version(number));
+        succeed(&mut caught_up(&pipeline));
+        before = made_by(&[(0..10, 1), (10..20, number)]);
+        assert_eq!(rows_in(&lake), before, "{time}");
     }
 }
 
@@ -247,11 +291,7 @@ fn a_time_is_found_after_a_replay() {
     let kafka = Kafka::shared();
     kafka.create_topic("rewind-replayed", 2);
     let folder = tempfile::tempdir().unwrap();
-    let source = format!(
-        r#"kafka = {{ brokers = "{}", topic = "rewind-replayed", group = "rewind-replayed", start = "earliest" }}"#,
-        kafka.brokers()
-    );
-    let pipeline = tag::pipeline(folder.path(), &source);
+    let pipeline = tag::topic_pipeline(folder.path(), kafka, "rewind-replayed");
     let run = |plugin: u32| {
         put(&folder.path().join("tag.wasm"), version(plugin));
         succeed(&mut caught_up(&pipeline));

@@ -4,13 +4,15 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::Write;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
 use arrow::array::AsArray;
 use arrow::datatypes::Int64Type;
-use millstream_tests::host::{Host, caught_up, fail, millstream, succeed, text};
+use millstream::commit::last_commit;
+use millstream_tests::host::{Host, append, caught_up, fail, millstream, succeed, text};
 use millstream_tests::kafka::{Kafka, KeyAndValue};
 use millstream_tests::lake::batches;
 use millstream_tests::patience::{PATIENCE, find_within};
@@ -71,8 +73,8 @@ kafka = {{ brokers = "{brokers}", topic = "{name}-rejects" }}
         FILLED.call_once(|| {
             let kafka = Kafka::shared();
             kafka.create_topic("topics-in", PARTITIONS);
-            let record = |id| if id % BROKEN_EVERY == 7 { "{\"id\":".to_owned() } else { format!("{{\"id\":{id}}}") };
-            kafka.produce("topics-in", PARTITIONS, (0..RECORDS).map(record));
+            let records = (0..RECORDS).map(|id| event(id, id % BROKEN_EVERY == 7));
+            kafka.produce("topics-in", PARTITIONS, records);
         });
     }
 
@@ -93,6 +95,11 @@ kafka = {{ brokers = "{brokers}", topic = "{name}-rejects" }}
     }
 }
 
+/// The record of an id, or one that is none.
+pub(crate) fn event(id: i64, is_broken: bool) -> String {
+    if is_broken { "{\"id\":".to_owned() } else { format!("{{\"id\":{id}}}") }
+}
+
 pub(crate) fn topic_ids(kafka: &Kafka, topic: &str) -> Vec<i64> {
     let id = |(key, value): &KeyAndValue| {
         let row: serde_json::Value = serde_json::from_slice(value.as_ref().unwrap()).unwrap();
@@ -111,10 +118,16 @@ pub(crate) fn lake_ids(lake: &Path) -> Vec<i64> {
     ids
 }
 
-/// The ids, ascending.
-pub(crate) fn each_once(ids: Vec<i64>) -> Vec<i64> {
+/// By id how often it is there.
+pub(crate) fn times(ids: Vec<i64>) -> BTreeMap<i64, u32> {
     let mut times = BTreeMap::<i64, u32>::new();
     ids.into_iter().for_each(|id| *times.entry(id).or_default() += 1);
+    times
+}
+
+/// The ids, ascending.
+pub(crate) fn each_once(ids: Vec<i64>) -> Vec<i64> {
+    let times = times(ids);
     let often: Vec<_> = times.iter().filter(|(_, times)| **times > 1).take(5).collect();
     assert!(often.is_empty(), "more than once: {often:?}");
     times.into_keys().collect()
@@ -174,6 +187,35 @@ file = {{ path = "rejects" }}
     );
     fs::write(&path, pipeline).unwrap();
     path
+}
+
+#[test]
+fn a_kill_at_each_step_of_a_transaction_loses_and_doubles_nothing_of_a_file() {
+    let kafka = Kafka::shared();
+    let is_broken = |id: i64| id % 100 == 7;
+    for (step, found) in steps("a transaction was committed that the log does not have") {
+        let (name, folder) = (format!("topics-file-{step}"), tempfile::tempdir().unwrap());
+        kafka.create_topic(&name, 1);
+        let pipeline = file_to_topic(&name, folder.path(), &kafka.brokers());
+        let events = folder.path().join("events.jsonl");
+        fs::write(&events, "").unwrap();
+        let write = |ids: Range<i64>| {
+            let lines: Vec<String> = ids.map(|id| event(id, is_broken(id))).collect();
+            append(&events, &lines.join("\n"));
+        };
+        write(0..1_000);
+        succeed(&mut caught_up(&pipeline));
+        write(1_000..3_000);
+        // The next epoch has rows: what the commits say of sharing is said.
+        let epoch = last_commit(&folder.path().join("data").join(&name)).unwrap().unwrap().epoch + 1;
+        let killed = caught_up(&pipeline).env("MILLSTREAM_KILL_AT", format!("{step}:{epoch}")).output().unwrap();
+        assert_eq!(killed.status.code(), None, "{step}: the run was killed\n{}", text(&killed.stderr));
+        let log = text(&succeed(&mut caught_up(&pipeline)).stderr);
+        assert!(log.contains(found), "{step}: the next start says what it found: {found:?}\n{log}");
+        let wanted: Vec<i64> = (0..3_000).filter(|id| !is_broken(*id)).collect();
+        let refused: usize = batches(&folder.path().join("rejects")).map(|batch| batch.num_rows()).sum();
+        assert_eq!((each_once(topic_ids(kafka, &name)), refused), (wanted, 30), "{step}");
+    }
 }
 
 #[test]

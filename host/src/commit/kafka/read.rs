@@ -1,7 +1,7 @@
 //! The commit topic, read to its end; who holds its end up is ended.
 
 use std::cell::Cell;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use arrow::array::Array;
@@ -26,7 +26,7 @@ impl Transactions {
         topic::read_records(&TopicReader {
             transactions: self,
             deadline: Instant::now() + TIMEOUT,
-            stuck: Cell::new(Some(Instant::now() + STUCK)),
+            stuck: Cell::new(Instant::now() + STUCK),
             of_all: self.reader("read_uncommitted")?,
             of_committed: self.reader("read_committed")?,
         })
@@ -39,25 +39,23 @@ impl Transactions {
         Ok(records)
     }
 
-    /// Ends the transactions of hosts that stay open in the commit topic: a host that was killed in the middle of a commit
-    /// would hold up all others until its transaction times out. One that is only slow throws its epoch away and comes back.
-    fn end_stuck(&self, open: (i64, i64), deadline: Instant) -> Result<()> {
-        let mut hosts = BTreeSet::new();
-        let reader = self.reader("read_uncommitted")?;
-        self.read(reader, open, deadline, &mut |_, key, _| {
+    /// Ends the transaction that holds up readers of committed records at this offset of the commit topic: a host that was
+    /// killed in the middle of a commit would do so until its transaction times out. One that is only slow throws its epoch away
+    /// and comes back. What others have behind it may be committed already.
+    fn end_stuck(&self, stable_end: i64, end: i64, deadline: Instant) -> Result<()> {
+        let mut holder = None;
+        self.read(self.reader("read_uncommitted")?, (stable_end, end), deadline, &mut |_, key, _| {
             let host = key.and_then(|key| std::str::from_utf8(key).ok()?.rsplit_once('/'));
-            hosts.extend(host.map(|(host, _)| host.to_owned()));
+            holder = holder.take().or(host.map(|(host, _)| host.to_owned()));
             Ok(())
         })?;
-        for host in hosts.into_iter().filter(|host| *host != self.host) {
-            tracing::info!(host, "a host's transaction stays open: it is ended in its place");
-            let transactional = Transactional { id: id_of(&self.pipeline, &host), timeout: ALLOWANCE };
-            let Cluster { brokers, properties } = &self.cluster;
-            let producer = producer::producer(OWNER, brokers, properties, Some(&transactional))?;
-            answered(|| producer.init_transactions(CALL))
-                .map_err(|error| self.failed("a transaction that stays open cannot be ended", error))?;
-        }
-        Ok(())
+        let Some(host) = holder.filter(|host| *host != self.host) else { return Ok(()) };
+        tracing::info!(host, "a host's transaction stays open: it is ended in its place");
+        let transactional = Transactional { id: id_of(&self.pipeline, &host), timeout: ALLOWANCE };
+        let Cluster { brokers, properties } = &self.cluster;
+        let producer = producer::producer(OWNER, brokers, properties, Some(&transactional))?;
+        answered(|| producer.init_transactions(CALL))
+            .map_err(|error| self.failed("a transaction that stays open cannot be ended", error))
     }
 
     /// Reads the commit topic from one offset to another: offset, key and value of each message.
@@ -100,7 +98,7 @@ struct TopicReader<'a> {
     transactions: &'a Transactions,
     deadline: Instant,
     /// Until when a transaction that is open is taken for one that is about to end.
-    stuck: Cell<Option<Instant>>,
+    stuck: Cell<Instant>,
     of_all: BaseConsumer<Context>,
     of_committed: BaseConsumer<Context>,
 }
@@ -121,9 +119,9 @@ impl CommitTopic for TopicReader<'_> {
                 "it ends by itself after its `transaction.timeout.ms`; does another host of this pipeline hang?",
             ));
         }
-        if self.stuck.get().is_some_and(|until| Instant::now() >= until) {
-            self.stuck.set(None);
-            self.transactions.end_stuck((self.stable_end()?, self.end()?), self.deadline)?;
+        if Instant::now() >= self.stuck.get() {
+            self.transactions.end_stuck(self.stable_end()?, self.end()?, self.deadline)?;
+            self.stuck.set(Instant::now() + STUCK);
         }
         drop(self.of_committed.poll(Duration::from_millis(100)));
         Ok(())

@@ -14,6 +14,8 @@ use rdkafka::types::RDKafkaErrorCode;
 use crate::error::{Error, ErrorKind, Result};
 use crate::source::kafka::client::{Context, Fixed, configure, not_created};
 
+use super::queue::Window;
+
 /// librdkafka's `message.max.bytes`, and brokers' too but for some bytes.
 const MESSAGE_BYTES: usize = 1_000_000;
 
@@ -89,8 +91,8 @@ pub(crate) struct RowProducer {
     owners: Mutex<BTreeMap<String, String>>,
     /// The longest value that it takes.
     pub most_value_bytes: usize,
-    /// Whose turn it is to put rows into its queue.
-    pub turn: Mutex<()>,
+    /// How many rows its queue may hold; whoever has the lock puts rows into it.
+    pub window: Mutex<Window>,
 }
 
 impl RowProducer {
@@ -189,6 +191,6 @@ pub(crate) fn producer(
         brokers: brokers.to_owned(),
         owners: Mutex::default(),
         most_value_bytes,
-        turn: Mutex::default(),
+        window: Mutex::default(),
     }))
 }

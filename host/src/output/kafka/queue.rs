@@ -36,7 +36,7 @@ const ANY_PARTITION: i32 = -1;
 const ROWS_TOGETHER: usize = 512;
 const BYTES_TOGETHER: usize = 256 << 10;
 
-/// The longest wait for room in a full queue until the next try.
+/// The longest wait for room in a full queue until the next look.
 const FULL: Duration = Duration::from_secs(1);
 
 /// How long lingering is off until the next look whether all is done, at first and at most: each look costs a little, so who
@@ -46,6 +46,34 @@ const LONGEST_STEP: Duration = Duration::from_millis(20);
 
 /// Of the time that was waited already the part that one more look may be late.
 const LATE: u32 = 16;
+
+/// How many rows a producer's queue may hold: what its brokers take in some seconds, as far as is known. What waits longer runs
+/// out of its `message.timeout.ms`, which is no more than a transaction may take, and the epoch with it; the next one would too.
+#[derive(Debug)]
+pub(crate) struct Window {
+    rows: usize,
+}
+
+impl Window {
+    /// It doubles with each full queue, while the brokers are fast.
+    const FIRST: usize = 64;
+    const MOST: usize = 1 << 20;
+
+    /// The time in which the brokers take what is in the queue.
+    const TIME: Duration = Duration::from_secs(5);
+
+    /// A full queue lost so many rows in a time.
+    fn drained(&mut self, rows: usize, time: Duration) {
+        let in_time = rows as f64 * Self::TIME.as_secs_f64() / time.as_secs_f64().max(1e-6);
+        self.rows = (in_time as usize).min(self.rows * 2).clamp(Self::FIRST, Self::MOST);
+    }
+}
+
+impl Default for Window {
+    fn default() -> Self {
+        Self { rows: Self::FIRST }
+    }
+}
 
 /// Rows on their way into the queue.
 #[derive(Debug, Default)]
@@ -148,30 +176,43 @@ impl TopicQueue {
         Ok(Self { topic: raw, partition: partition.unwrap_or(ANY_PARTITION), producer: Arc::clone(producer) })
     }
 
-    /// Puts rows into the queue, in order; `refused` says of one with so many bytes why it is not taken. While the queue is full
-    /// this waits, for as long as the brokers refuse nothing. Several writers of one producer take turns: side by side they
-    /// meet at librdkafka's locks with every row.
+    /// Puts rows into the queue, in order; `refused` says of one with so many bytes why it is not taken. While the queue is full,
+    /// or as long as the brokers let it be, this waits, for as long as they refuse nothing. Several writers of one producer take
+    /// turns: side by side they meet at librdkafka's locks with every row.
     pub fn put(&self, rows: &Rows, refused: impl FnOnce(usize, KafkaError) -> Error) -> Result<()> {
         let mut messages = rows.messages();
         let mut left = &mut messages[..];
-        let _turn = self.producer.turn.lock();
-        while let Some((first, error)) = self.put_once(left) {
-            left = &mut left[first..];
-            let bytes = left[0].len;
-            if error.rdkafka_error_code() != Some(RDKafkaErrorCode::QueueFull) {
-                // What was refused before may be the reason why nothing else is taken.
-                serve(&self.producer);
-                return Err(self.producer.refused().unwrap_or_else(|| refused(bytes, error)));
+        let mut window = self.producer.window.lock();
+        while !left.is_empty() {
+            let full = self.waiting();
+            let count = left.len().min(window.rows.saturating_sub(full));
+            if count > 0 {
+                let Some((first, error)) = self.put_once(&mut left[..count]) else {
+                    left = &mut left[count..];
+                    continue;
+                };
+                left = &mut left[first..];
+                let bytes = left[0].len;
+                if error.rdkafka_error_code() != Some(RDKafkaErrorCode::QueueFull) {
+                    // What was refused before may be the reason why nothing else is taken.
+                    serve(&self.producer);
+                    return Err(self.producer.refused().unwrap_or_else(|| refused(bytes, error)));
+                }
+                if bytes > self.producer.most_value_bytes {
+                    // It would not go into an empty queue.
+                    return Err(refused(bytes, KafkaError::MessageProduction(RDKafkaErrorCode::MessageSizeTooLarge)));
+                }
             }
-            if bytes > self.producer.most_value_bytes {
-                // It would not go into an empty queue.
-                return Err(refused(bytes, KafkaError::MessageProduction(RDKafkaErrorCode::MessageSizeTooLarge)));
-            }
-            let full = self.producer.in_flight_count();
-            let has_room = || self.producer.check().map(|()| self.producer.in_flight_count() <= full / 4 * 3);
-            flush(&self.producer, FULL, has_room)?;
+            let (full, began) = (self.waiting(), Instant::now());
+            flush(&self.producer, FULL, || self.producer.check().map(|()| self.waiting() <= full / 4 * 3))?;
+            window.drained(full.saturating_sub(self.waiting()), began.elapsed());
         }
         Ok(())
+    }
+
+    /// The rows in the queue.
+    fn waiting(&self) -> usize {
+        usize::try_from(self.producer.in_flight_count()).unwrap_or(0)
     }
 
     /// The first message that was not taken, and why: with a full queue none behind it was taken either.
@@ -235,5 +276,31 @@ fn serve(producer: &RowProducer) {
             return;
         }
         waiting = now;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_queue_holds_what_its_brokers_take_in_some_seconds() {
+        let mut window = Window::default();
+        assert_eq!(window.rows, Window::FIRST);
+        // Fast ones: twice as much each time.
+        for times in 1..=10 {
+            window.drained(window.rows / 4, Duration::from_millis(2));
+            assert_eq!(window.rows, Window::FIRST << times);
+        }
+        // A thousand rows a second, then none at all.
+        window.drained(250, Duration::from_millis(250));
+        assert_eq!(window.rows, 5_000);
+        window.drained(0, FULL);
+        assert_eq!(window.rows, Window::FIRST);
+        // Never without end.
+        for _ in 0..100 {
+            window.drained(window.rows, Duration::ZERO);
+        }
+        assert_eq!(window.rows, Window::MOST);
     }
 }

@@ -266,8 +266,15 @@ impl KafkaSource {
             None => (self.partitions.clone(), BTreeMap::new()),
         };
         let topic = Topic { source: &self.name, settings: &self.settings, client: &self.client, timeout: self.timeout };
-        let known = Known { committed, group, reads: self.reads };
+        let mut known =
+            Known { is_first: committed.is_empty() && group.is_empty(), committed, group, reads: self.reads };
+        if known.is_first && self.settings.start == config::Start::Latest {
+            self.settle_first(&mut known)?;
+        }
         let (starts, gaps) = topic.starts(&partitions, &known, self.until_caught_up)?;
+        if self.settings.start == config::Start::Latest {
+            self.fix_latest(&topic, &starts, known.is_first)?;
+        }
         for Gap { partition, from, to } in &gaps {
             tracing::warn!(
                 source = &*self.name,
@@ -281,7 +288,33 @@ impl KafkaSource {
         }
         *self.gaps.lock() = gaps;
         *self.starts.lock() = starts;
-        self.fix_latest()
+        Ok(())
+    }
+
+    /// Nothing is known of the partitions of this host. Whether that is so for the whole topic is decided by one host, the one
+    /// with the first partition, for it fixes what `latest` means for all of them (`fix_latest`); the others wait for it.
+    fn settle_first(&self, known: &mut Known) -> Result<()> {
+        let Some((member, share)) = self.held.as_ref().filter(|(_, share)| !share.partitions.is_empty()) else {
+            return Ok(());
+        };
+        let is_decided_here = self.partitions.first().is_some_and(|first| share.partitions.contains(first));
+        let all = self.partitions.iter().copied().collect();
+        let deadline = Instant::now() + self.timeout;
+        loop {
+            known.group = topic::known_offsets(&member.committed(&all, self.timeout)?);
+            known.is_first = known.group.is_empty();
+            if !known.is_first || is_decided_here {
+                return Ok(());
+            }
+            if member.is_moved(share) || Instant::now() >= deadline {
+                let what = format!(
+                    "source {:?}: the host with the first partition of topic {:?} has not fixed yet where `latest` is",
+                    self.name, self.topic
+                );
+                return Err(Error::new(ErrorKind::Unavailable, what));
+            }
+            drop(self.client.poll(Duration::from_millis(100)));
+        }
     }
 
     /// Refuses positions of another topic than this one.
@@ -340,14 +373,18 @@ impl KafkaSource {
         gaps.iter().map(|gap| (self.partition(gap.partition), gap.from, gap.to)).collect()
     }
 
-    /// Makes `latest` mean the end at the first start, also for a run that stops before it read anything.
-    fn fix_latest(&self) -> Result<()> {
-        let Some((member, _)) = &self.held else { return Ok(()) };
-        if self.settings.start != config::Start::Latest {
-            return Ok(());
+    /// Makes `latest` mean the end at the first start, also for a run that stops before it read anything. The first start of all
+    /// does so for the whole topic, so that other hosts tell partitions that were there from those that are added later.
+    fn fix_latest(&self, topic: &Topic<'_>, starts: &[Start], is_first: bool) -> Result<()> {
+        let Some((member, share)) = &self.held else { return Ok(()) };
+        let mut fixed: BTreeMap<i32, i64> =
+            starts.iter().filter(|start| start.is_new).map(|start| (start.partition, start.offset)).collect();
+        if is_first && !share.partitions.is_empty() {
+            for partition in self.partitions.iter().filter(|partition| !share.partitions.contains(partition)) {
+                fixed.insert(*partition, topic.bounds(*partition)?.1);
+            }
         }
-        let starts = self.starts.lock();
-        member.commit(starts.iter().filter(|start| start.is_new).map(|start| (start.partition, start.offset)))
+        member.commit(fixed.into_iter())
     }
 
     /// The partitions that the group dealt out for this run.

@@ -49,6 +49,8 @@ pub(super) struct Known {
     pub group: BTreeMap<i32, i64>,
     /// Which of them counts.
     pub reads: Reads,
+    /// Whether no host knows of any partition of the topic: the first start of all.
+    pub is_first: bool,
 }
 
 impl Known {
@@ -146,7 +148,6 @@ impl Topic<'_> {
     /// Where each partition starts.
     pub fn starts(&self, partitions: &[i32], known: &Known, until_caught_up: bool) -> Result<(Vec<Start>, Vec<Gap>)> {
         self.check_moved(partitions, known)?;
-        let some_known = partitions.iter().any(|&number| known.position(number).is_some());
         let mut starts = Vec::with_capacity(partitions.len());
         let mut gaps = Vec::new();
         for &partition in partitions {
@@ -165,12 +166,9 @@ impl Topic<'_> {
                     return Err(shorter(self.source, self.name(), partition, offset, end));
                 }
                 Some(offset) => offset,
-                // A partition that was added after the first run: what came into it since belongs to the stream.
-                None if some_known => first,
-                None => match self.settings.start {
-                    config::Start::Earliest => first,
-                    config::Start::Latest => end,
-                },
+                None if known.is_first && self.settings.start == config::Start::Latest => end,
+                // With `latest` a partition that was added after the first start: what came into it since belongs to the stream.
+                None => first,
             };
             let end = until_caught_up.then_some(end);
             starts.push(Start { partition, offset, end, is_new: position.is_none() });
