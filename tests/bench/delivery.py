@@ -63,7 +63,8 @@ def once(binary, data, events, work, brokers, topic, interval, delivery, propert
     # Makes the topic; its one record is no row.
     subprocess.run([clicks.MILLSTREAM, "generate", "clicks", "--events", "1", "--kafka", brokers, "--topic", topic],
                    check=True, stdout=subprocess.DEVNULL)
-    _, usage = clicks.whole(work, f"""name = "delivery"
+    # Binaries need not read each other's commits.
+    _, usage = clicks.whole(work, f"""name = "delivery-{topic}"
 workers = 2
 epoch = {{ interval = "{interval}" }}
 

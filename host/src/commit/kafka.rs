@@ -30,9 +30,9 @@
 //! Workers do not wait for their rows to be delivered when they prepare: the commit sends no end of the transaction before the
 //! producer's queue is empty and nothing was refused: the brokers have acknowledged every row, and the record. So the record
 //! says of rows what is true once it is: with one row undelivered the transaction is not committed, and the record never
-//! was. What it buys is that rows and offsets are under way at the same time, while files are closed.
+//! was. What it buys is that rows are under way while files are closed.
 //!
-//! What the transaction ends with, and where reading the topic ends: see `super::topic`.
+//! What the transaction ends with, in which order, and where reading the topic ends: see `super::topic`.
 
 mod claims;
 mod cluster;
@@ -76,8 +76,8 @@ const ALLOWANCE: Duration = Duration::from_secs(60);
 /// Brokers' own `transaction.max.timeout.ms`.
 const LONGEST: Duration = Duration::from_secs(15 * 60);
 
-/// `segment.bytes` of the commit topic.
-const SEGMENT_BYTES: &str = "16777216";
+/// `segment.bytes` of the commit topic: no less is allowed by some hosted brokers.
+const SEGMENT_BYTES: &str = "52428800";
 
 /// By then it is known why a row was not taken.
 const REASON: Duration = Duration::from_secs(1);
@@ -366,12 +366,12 @@ impl Drop for Transactions {
 /// Refuses a `transaction.timeout.ms` that ends the transactions of epochs that are as long as they may be.
 fn check_timeout(properties: &BTreeMap<String, String>, longest: Duration) -> Result<()> {
     let given = properties.get("transaction.timeout.ms").and_then(|text| text.parse::<u64>().ok());
-    let Some(given_ms) = given.filter(|ms| Duration::from_millis(*ms) < longest * 2) else { return Ok(()) };
-    let least_ms = (longest * 2).as_millis();
+    let least = (longest * 2).min(LONGEST);
+    let Some(given_ms) = given.filter(|ms| Duration::from_millis(*ms) < least) else { return Ok(()) };
+    let least_ms = least.as_millis();
     let what = format!("{OWNER}: `transaction.timeout.ms` is {given_ms}, but an epoch may take {longest:?}");
     Err(Error::new(ErrorKind::Config, what).help(format!(
-        "raise it to {least_ms} at least (without it {} more are allowed), or shorten `epoch.interval` and stages' `swap.probation`",
-        ALLOWANCE.as_millis()
+        "raise it to {least_ms} at least, leave it out, or shorten `epoch.interval` and stages' `swap.probation`"
     )))
 }
 
@@ -412,6 +412,8 @@ mod tests {
         };
         assert!(check_timeout(&BTreeMap::new(), Duration::from_secs(10)).is_ok());
         assert!(check("20000").is_ok());
+        let hour = BTreeMap::from([("transaction.timeout.ms".to_owned(), LONGEST.as_millis().to_string())]);
+        assert!(check_timeout(&hour, Duration::from_secs(3_600)).is_ok(), "brokers allow no more");
         let error = check("19999").unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Config);
         assert!(error.message().contains("is 19999, but an epoch may take 10s"), "{error}");

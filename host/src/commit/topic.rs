@@ -43,8 +43,8 @@ pub trait CommitTopic {
     /// The end that a reader of committed records sees.
     fn stable_end(&self) -> Result<i64>;
 
-    /// Waits a moment for the stable end to move; an error when it does not.
-    fn wait(&self) -> Result<()>;
+    /// Waits a moment for the stable end to move on to `end`; an error when it does not.
+    fn wait(&self, end: i64) -> Result<()>;
 
     /// Hands out every message that a reader of committed records sees: offset, key, value.
     fn read(&self, each: &mut Each<'_>) -> Result<()>;
@@ -68,13 +68,14 @@ type PartsOfHosts = BTreeMap<String, (i64, Parts)>;
 /// Makes true what was sent since the commit before, and the record. A value of the topic has at most so many bytes.
 pub fn commit(steps: &impl Steps, record: &CommitRecord, most_value_bytes: usize) -> Result<()> {
     steps.begin()?;
-    steps.send_offsets(&record.positions)?;
-    // The record comes behind rows that slow brokers take: while it is there and its transaction is open, nobody reads on in
-    // the topic, and who wants to takes this host for one that hangs (`read_records`).
+    // The record and the offsets come behind rows that slow brokers take: while the record is there and its transaction is
+    // open, nobody reads on in the topic, and who wants to takes this host for one that hangs. The offsets come last: who
+    // finds them held finds the record, and so the host that holds them.
     steps.flush()?;
     for (key, value) in messages(record, most_value_bytes)? {
         steps.send(&key, &value)?;
     }
+    steps.send_offsets(&record.positions)?;
     // The end would wait for the deliveries too, and longer.
     steps.flush()?;
     steps.end()
@@ -84,8 +85,13 @@ pub fn commit(steps: &impl Steps, record: &CommitRecord, most_value_bytes: usize
 pub fn read_records(topic: &impl CommitTopic) -> Result<Vec<CommitRecord>> {
     let end = topic.end()?;
     while topic.stable_end()? < end {
-        topic.wait()?;
+        topic.wait(end)?;
     }
+    // Compaction may take parts of a record away, for those of a later one, while they are read.
+    read_once(topic).or_else(|_| read_once(topic))
+}
+
+fn read_once(topic: &impl CommitTopic) -> Result<Vec<CommitRecord>> {
     let mut hosts = PartsOfHosts::new();
     topic.read(&mut |offset, key, value| take_part(&mut hosts, offset, key, value))?;
     let mut hosts: Vec<_> = hosts.into_iter().collect();

@@ -28,7 +28,7 @@ impl CommitTopic for MemoryTopic {
         self.end()
     }
 
-    fn wait(&self) -> Result<()> {
+    fn wait(&self, _: i64) -> Result<()> {
         Err(Error::new(ErrorKind::Internal, "nothing is under way"))
     }
 

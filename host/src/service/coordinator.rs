@@ -182,7 +182,8 @@ impl Coordinator<'_> {
                 recv(due) -> _ => return Ok(Reason::Due),
             }
         }
-        Ok(Reason::AllAtEnd)
+        // What came meanwhile has an end of its own.
+        Ok(if self.observer.is_moved() { Reason::Moved } else { Reason::AllAtEnd })
     }
 
     /// Ends the epoch. Not committed is one in which a probation was failed: says why.

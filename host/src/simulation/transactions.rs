@@ -156,10 +156,14 @@ impl MemoryCommits<'_> {
         })
     }
 
-    /// Ends the transaction that holds up readers of committed records, if it is another host's.
-    fn end_stuck(&self) -> Result<()> {
+    /// Ends the transaction that holds up readers of committed records before `end`, if it is another host's.
+    fn end_stuck(&self, end: i64) -> Result<()> {
         let open = self.messages(self.stable_end()?, Isolation::Uncommitted)?;
-        let holder = open.iter().find_map(|message| message.key.rsplit_once('/')).map(|(host, _)| host);
+        let holder = open
+            .iter()
+            .filter(|message| message.offset < end)
+            .find_map(|message| message.key.rsplit_once('/'))
+            .map(|(host, _)| host);
         let Some(host) = holder.filter(|host| *host != self.host) else { return Ok(()) };
         let id = id_of(host);
         settled(self.client, "end stuck", |cluster| cluster.init_transactions(&id, TRANSACTION_MS)).map(drop)
@@ -175,13 +179,13 @@ impl CommitTopic for MemoryCommits<'_> {
         self.end_of(Isolation::Committed)
     }
 
-    fn wait(&self) -> Result<()> {
+    fn wait(&self, end: i64) -> Result<()> {
         let now_ms = self.client.kafka.cluster().now_ms();
         if now_ms - self.asked_ms >= PATIENCE_MS {
             return Err(Error::new(ErrorKind::Unavailable, "somebody's transaction stays open"));
         }
         if now_ms >= self.stuck_ms.get() {
-            self.end_stuck()?;
+            self.end_stuck(end)?;
             self.stuck_ms.set(now_ms + STUCK_MS);
         }
         self.client.kafka.cluster().advance_ms(AGAIN_MS);

@@ -295,7 +295,8 @@ parquet = {{ path = "lake", max_age = "200ms" }}
     let mut host = Host::start(&mut run);
     host.wait_for("committed epoch=");
     produce(1_000..2_000);
-    host.wait_for("committed epoch=");
+    let all = [Some(1_000), Some(1_000)];
+    wait_until("all rows are committed", || kafka.committed_offsets("slow-disk", "slow-disk", 2) == all);
     let said = host.finish();
     assert!(!said.contains("took this host's partitions"), "{said}");
     assert!(!said.contains("goes back to the last commit"), "{said}");

@@ -39,11 +39,14 @@ impl Transactions {
         Ok(records)
     }
 
-    /// Ends the transaction that holds up readers of committed records at this offset of the commit topic: a host that was
-    /// killed in the middle of a commit would do so until its transaction times out. One that is only slow throws its epoch away
-    /// and comes back. What others have behind it may be committed already.
+    /// Ends the transaction that holds up readers of committed records at this offset of the commit topic, before `end`: a host
+    /// that was killed in the middle of a commit would do so until its transaction times out. One that is only slow throws its
+    /// epoch away and comes back. What others have behind it may be committed already.
     fn end_stuck(&self, stable_end: i64, end: i64, deadline: Instant) -> Result<()> {
         let mut holder = None;
+        if stable_end >= end {
+            return Ok(());
+        }
         self.read(self.reader("read_uncommitted")?, (stable_end, end), deadline, &mut |_, key, _| {
             let host = key.and_then(|key| std::str::from_utf8(key).ok()?.rsplit_once('/'));
             holder = holder.take().or(host.map(|(host, _)| host.to_owned()));
@@ -112,7 +115,7 @@ impl CommitTopic for TopicReader<'_> {
         Ok(self.transactions.bounds(&self.of_committed, self.deadline)?.1)
     }
 
-    fn wait(&self) -> Result<()> {
+    fn wait(&self, end: i64) -> Result<()> {
         if Instant::now() >= self.deadline {
             let what = format!("{OWNER}: somebody's transaction in topic {:?} stays open", self.transactions.topic);
             return Err(Error::new(ErrorKind::Unavailable, what).help(
@@ -120,7 +123,7 @@ impl CommitTopic for TopicReader<'_> {
             ));
         }
         if Instant::now() >= self.stuck.get() {
-            self.transactions.end_stuck(self.stable_end()?, self.end()?, self.deadline)?;
+            self.transactions.end_stuck(self.stable_end()?, end, self.deadline)?;
             self.stuck.set(Instant::now() + STUCK);
         }
         drop(self.of_committed.poll(Duration::from_millis(100)));

@@ -3,12 +3,10 @@
 //! What is promised is the output's `delivery`:
 //! - *exactly once*: the rows are in the transaction that the epoch's commit ends (`commit::Transactions`), and a reader of
 //!   committed records sees all of them or none. `prepare` waits for nothing: the transaction is not ended before every row
-//!   of the epoch was acknowledged by all in-sync replicas, and meanwhile other outputs close their files, and the record and
-//!   the offsets of groups go their way;
+//!   of the epoch was acknowledged by all in-sync replicas, and meanwhile other outputs close their files;
 //! - *at least once*: `prepare` returns when every row of the epoch was acknowledged, so that an epoch that committed has its
-//!   rows in the topic. Rows of an epoch that failed afterwards are there
-//!   too, and come again when the epoch is run again. Within one producer an idempotent one keeps rows from being doubled or
-//!   swapped by its own retries.
+//!   rows in the topic. Rows of an epoch that failed afterwards are there too, and come again when the epoch is run again.
+//!   Within one producer an idempotent one keeps rows from being doubled or swapped by its own retries.
 
 mod json;
 pub(crate) mod producer;

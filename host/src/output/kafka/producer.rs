@@ -27,8 +27,8 @@ const DEFAULTS: &[(&str, &str)] = &[
     // Apache Kafka's own producer waits as long.
     ("linger.ms", "5"),
     ("batch.size", "1000000"),
-    // What is written and not acknowledged: beyond it `write` waits. A longer queue makes nothing faster: its messages fall out
-    // of the processor's caches, and a commit waits longer until it is empty.
+    // What is written and not acknowledged: beyond it, or the `Window`, `write` waits. A longer queue makes nothing faster: its
+    // messages fall out of the processor's caches, and a commit waits longer until it is empty.
     ("queue.buffering.max.kbytes", "65536"),
     ("queue.buffering.max.messages", "50000"),
     ("reconnect.backoff.max.ms", "2000"),

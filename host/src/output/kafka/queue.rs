@@ -36,9 +36,6 @@ const ANY_PARTITION: i32 = -1;
 const ROWS_TOGETHER: usize = 512;
 const BYTES_TOGETHER: usize = 256 << 10;
 
-/// The longest wait for room in a full queue until the next look.
-const FULL: Duration = Duration::from_secs(1);
-
 /// How long lingering is off until the next look whether all is done, at first and at most: each look costs a little, so who
 /// waits for long looks less often.
 const STEP: Duration = Duration::from_millis(1);
@@ -55,8 +52,8 @@ pub(crate) struct Window {
 }
 
 impl Window {
-    /// It doubles with each full queue, while the brokers are fast.
-    const FIRST: usize = 64;
+    /// At first one, twice as many with each full queue that fast brokers take.
+    const LEAST: usize = 1;
     const MOST: usize = 1 << 20;
 
     /// The time in which the brokers take what is in the queue.
@@ -65,13 +62,13 @@ impl Window {
     /// A full queue lost so many rows in a time.
     fn drained(&mut self, rows: usize, time: Duration) {
         let in_time = rows as f64 * Self::TIME.as_secs_f64() / time.as_secs_f64().max(1e-6);
-        self.rows = (in_time as usize).min(self.rows * 2).clamp(Self::FIRST, Self::MOST);
+        self.rows = (in_time as usize).min(self.rows * 2).clamp(Self::LEAST, Self::MOST);
     }
 }
 
 impl Default for Window {
     fn default() -> Self {
-        Self { rows: Self::FIRST }
+        Self { rows: Self::LEAST }
     }
 }
 
@@ -204,7 +201,8 @@ impl TopicQueue {
                 }
             }
             let (full, began) = (self.waiting(), Instant::now());
-            flush(&self.producer, FULL, || self.producer.check().map(|()| self.waiting() <= full / 4 * 3))?;
+            let has_room = || Ok(self.producer.is_delivered()? || self.waiting() <= full / 4 * 3);
+            flush(&self.producer, Window::TIME, has_room)?;
             window.drained(full.saturating_sub(self.waiting()), began.elapsed());
         }
         Ok(())
@@ -286,17 +284,21 @@ mod tests {
     #[test]
     fn a_queue_holds_what_its_brokers_take_in_some_seconds() {
         let mut window = Window::default();
-        assert_eq!(window.rows, Window::FIRST);
         // Fast ones: twice as much each time.
-        for times in 1..=10 {
-            window.drained(window.rows / 4, Duration::from_millis(2));
-            assert_eq!(window.rows, Window::FIRST << times);
+        for times in 1..=14 {
+            window.drained(window.rows.div_ceil(4), Duration::from_millis(2));
+            assert_eq!(window.rows, 1 << times);
         }
         // A thousand rows a second, then none at all.
         window.drained(250, Duration::from_millis(250));
         assert_eq!(window.rows, 5_000);
-        window.drained(0, FULL);
-        assert_eq!(window.rows, Window::FIRST);
+        window.drained(0, Window::TIME);
+        assert_eq!(window.rows, 1);
+        // Answers that are long in coming, but bring all of a queue at once.
+        for times in 1..=14 {
+            window.drained(window.rows, Duration::from_millis(1_500));
+            assert_eq!(window.rows, 1 << times);
+        }
         // Never without end.
         for _ in 0..100 {
             window.drained(window.rows, Duration::ZERO);

@@ -133,9 +133,11 @@ impl RealPlayer {
             why = Some(refused(&error));
             Error::new(ErrorKind::Unavailable, "a row is not taken")
         };
-        if queue.put(&some_rows(rows), unsaid).is_err() {
-            return why.expect("a reason");
+        let put = queue.put(&some_rows(rows), unsaid);
+        if let Some(why) = why {
+            return why;
         }
+        assert!(put.is_ok() || producer.client().fatal_error().is_some(), "{put:?}");
         let is_done = || Ok(producer.in_flight_count() == 0 || producer.client().fatal_error().is_some());
         flush(producer, ANSWER, is_done).expect("a flush");
         match producer.client().fatal_error() {

@@ -268,12 +268,13 @@ impl KafkaSource {
         let topic = Topic { source: &self.name, settings: &self.settings, client: &self.client, timeout: self.timeout };
         let mut known =
             Known { is_first: committed.is_empty() && group.is_empty(), committed, group, reads: self.reads };
-        if known.is_first && self.settings.start == config::Start::Latest {
-            self.settle_first(&mut known)?;
+        let is_latest = self.settings.start == config::Start::Latest;
+        if is_latest && known.is_first && !self.settle_first(&mut known)? {
+            return Ok(());
         }
         let (starts, gaps) = topic.starts(&partitions, &known, self.until_caught_up)?;
-        if self.settings.start == config::Start::Latest {
-            self.fix_latest(&topic, &starts, known.is_first)?;
+        if is_latest && !self.fix_latest(&topic, &starts, known.is_first)? {
+            return Ok(());
         }
         for Gap { partition, from, to } in &gaps {
             tracing::warn!(
@@ -292,10 +293,11 @@ impl KafkaSource {
     }
 
     /// Nothing is known of the partitions of this host. Whether that is so for the whole topic is decided by one host, the one
-    /// with the first partition, for it fixes what `latest` means for all of them (`fix_latest`); the others wait for it.
-    fn settle_first(&self, known: &mut Known) -> Result<()> {
+    /// with the first partition, for it fixes what `latest` means for all of them (`fix_latest`); the others wait for it. False:
+    /// partitions move, this run reads none.
+    fn settle_first(&self, known: &mut Known) -> Result<bool> {
         let Some((member, share)) = self.held.as_ref().filter(|(_, share)| !share.partitions.is_empty()) else {
-            return Ok(());
+            return Ok(true);
         };
         let is_decided_here = self.partitions.first().is_some_and(|first| share.partitions.contains(first));
         let all = self.partitions.iter().copied().collect();
@@ -304,9 +306,12 @@ impl KafkaSource {
             known.group = topic::known_offsets(&member.committed(&all, self.timeout)?);
             known.is_first = known.group.is_empty();
             if !known.is_first || is_decided_here {
-                return Ok(());
+                return Ok(true);
             }
-            if member.is_moved(share) || Instant::now() >= deadline {
+            if member.is_moved(share) {
+                return Ok(false);
+            }
+            if Instant::now() >= deadline {
                 let what = format!(
                     "source {:?}: the host with the first partition of topic {:?} has not fixed yet where `latest` is",
                     self.name, self.topic
@@ -374,9 +379,10 @@ impl KafkaSource {
     }
 
     /// Makes `latest` mean the end at the first start, also for a run that stops before it read anything. The first start of all
-    /// does so for the whole topic, so that other hosts tell partitions that were there from those that are added later.
-    fn fix_latest(&self, topic: &Topic<'_>, starts: &[Start], is_first: bool) -> Result<()> {
-        let Some((member, share)) = &self.held else { return Ok(()) };
+    /// does so for the whole topic, so that other hosts tell partitions that were there from those that are added later. False:
+    /// partitions move, this run reads none.
+    fn fix_latest(&self, topic: &Topic<'_>, starts: &[Start], is_first: bool) -> Result<bool> {
+        let Some((member, share)) = &self.held else { return Ok(true) };
         let mut fixed: BTreeMap<i32, i64> =
             starts.iter().filter(|start| start.is_new).map(|start| (start.partition, start.offset)).collect();
         if is_first && !share.partitions.is_empty() {
@@ -384,7 +390,11 @@ impl KafkaSource {
                 fixed.insert(*partition, topic.bounds(*partition)?.1);
             }
         }
-        member.commit(fixed.into_iter())
+        // Others may have begun where this host has stood still.
+        if member.is_moved(share) {
+            return Ok(false);
+        }
+        member.commit(fixed.into_iter()).map(|()| true)
     }
 
     /// The partitions that the group dealt out for this run.
