@@ -203,18 +203,22 @@ impl Transactions {
                     _,
                     RDKafkaErrorCode::TopicAuthorizationFailed | RDKafkaErrorCode::ClusterAuthorizationFailed,
                 )))) => return Ok(()),
+                Ok(Some(Err((_, code @ (RDKafkaErrorCode::PolicyViolation | RDKafkaErrorCode::InvalidConfig))))) => {
+                    return Err(self.not_made(ErrorKind::Config, code));
+                }
                 Ok(Some(Err((_, code)))) if Instant::now() >= deadline => {
-                    let what = format!(
-                        "{OWNER}: the topic {:?} cannot be made at {}: {code}",
-                        self.topic, self.cluster.brokers
-                    );
-                    return Err(Error::new(ErrorKind::Unavailable, what));
+                    return Err(self.not_made(ErrorKind::Unavailable, code));
                 }
                 Err(_) if Instant::now() >= deadline => return Err(self.away()),
                 // The answer comes after some time of its own: nothing spins here.
                 Ok(Some(Err(_))) | Err(_) => {}
             }
         }
+    }
+
+    fn not_made(&self, kind: ErrorKind, code: RDKafkaErrorCode) -> Error {
+        let what = format!("{OWNER}: the topic {:?} cannot be made at {}: {code}", self.topic, self.cluster.brokers);
+        Error::new(kind, what).help("make it yourself: one partition, `cleanup.policy=compact`")
     }
 
     /// Ends what the producer before left open, and keeps it from ending it in another way.

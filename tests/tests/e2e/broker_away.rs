@@ -180,3 +180,56 @@ kafka = {{ brokers = "{brokers}", topic = "out", key = "id", properties = {{ "tr
     slow.bytes_per_second.store(u64::MAX, Ordering::Relaxed);
     assert_eq!(each_once(topic_ids(&kafka, "out")), (0..1_500).collect::<Vec<_>>());
 }
+
+#[test]
+fn hosts_join_and_leave_while_their_queues_are_full() {
+    let mut slow = None;
+    let kafka = Kafka::start_behind(|port| slow.insert(Slow::to(port)).port);
+    let slow = slow.unwrap();
+    kafka.create_topic("in", 4);
+    kafka.create_topic("out", 1);
+    let folder = tempfile::tempdir().unwrap();
+    let brokers = format!("127.0.0.1:{}", slow.port);
+    let pipeline = format!(
+        r#"
+name = "full"
+workers = 1
+batch = {{ rows = 100 }}
+epoch = {{ interval = "200ms" }}
+
+[source.events]
+kafka   = {{ brokers = "{brokers}", topic = "in", group = "full" }}
+format  = "json"
+columns = {{ id = "int64", text = "utf8" }}
+
+[output.topic]
+from  = "source.events"
+kafka = {{ brokers = "{brokers}", topic = "out", key = "id", properties = {{ "compression.codec" = "none" }} }}
+
+[rejects]
+file = {{ path = "rejects" }}
+"#
+    );
+    let pipeline_file = folder.path().join("pipeline.toml");
+    fs::write(&pipeline_file, pipeline).unwrap();
+    let text = "x".repeat(1_000);
+    kafka.produce("in", 4, (0..3_000).map(|id| format!("{{\"id\":{id},\"text\":\"{text}\"}}")));
+    // 3 MB out of here at 100 KB a second and host.
+    slow.bytes_per_second.store(100_000, Ordering::Relaxed);
+    let data = |name: &str| format!("data={}", folder.path().join(name).display());
+    let mut first = Host::follow(&pipeline_file, &[&data("first")]);
+    first.wait_for("committed epoch=");
+    let mut second = Host::follow(&pipeline_file, &[&data("second")]);
+    first.wait_for("partitions move");
+    second.wait_for("committed epoch=");
+    let said = first.finish();
+    assert!(!said.contains("goes back to the last commit"), "{said}");
+    second.wait_for("partitions move");
+    second.wait_for("committed epoch=");
+    let behind: i64 = kafka.committed_offsets("full", "in", 4).iter().flatten().sum();
+    assert!(behind < 3_000, "there was nothing left to do");
+    slow.bytes_per_second.store(u64::MAX, Ordering::Relaxed);
+    second.finish();
+    succeed(caught_up(&pipeline_file).args(["--set", &data("last")]));
+    assert_eq!(each_once(topic_ids(&kafka, "out")), (0..3_000).collect::<Vec<_>>());
+}
