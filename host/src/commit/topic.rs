@@ -69,8 +69,8 @@ type PartsOfHosts = BTreeMap<String, (i64, Parts)>;
 pub fn commit(steps: &impl Steps, record: &CommitRecord, most_value_bytes: usize) -> Result<()> {
     steps.begin()?;
     // The record and the offsets come behind rows that slow brokers take: while the record is there and its transaction is
-    // open, nobody reads on in the topic, and who wants to takes this host for one that hangs. The offsets come last: who
-    // finds them held finds the record, and so the host that holds them.
+    // open, nobody reads on in the topic, and who wants to takes this host for one that hangs. The record is under way while
+    // the offsets go: who finds them held finds it soon, and so the host that holds them.
     steps.flush()?;
     for (key, value) in messages(record, most_value_bytes)? {
         steps.send(&key, &value)?;

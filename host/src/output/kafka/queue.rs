@@ -52,8 +52,8 @@ pub(crate) struct Window {
 }
 
 impl Window {
-    /// At first one, twice as many with each full queue that fast brokers take.
-    const LEAST: usize = 1;
+    /// At first, and with brokers that take nothing; twice as many with each full queue that they take in time.
+    const LEAST: usize = 16;
     const MOST: usize = 1 << 20;
 
     /// The time in which the brokers take what is in the queue.
@@ -62,7 +62,7 @@ impl Window {
     /// A full queue lost so many rows in a time.
     fn drained(&mut self, rows: usize, time: Duration) {
         let in_time = rows as f64 * Self::TIME.as_secs_f64() / time.as_secs_f64().max(1e-6);
-        self.rows = (in_time as usize).min(self.rows * 2).clamp(Self::LEAST, Self::MOST);
+        self.rows = (in_time.ceil() as usize).min(self.rows * 2).clamp(Self::LEAST, Self::MOST);
     }
 }
 
@@ -287,17 +287,17 @@ mod tests {
         // Fast ones: twice as much each time.
         for times in 1..=14 {
             window.drained(window.rows.div_ceil(4), Duration::from_millis(2));
-            assert_eq!(window.rows, 1 << times);
+            assert_eq!(window.rows, Window::LEAST << times);
         }
         // A thousand rows a second, then none at all.
         window.drained(250, Duration::from_millis(250));
         assert_eq!(window.rows, 5_000);
         window.drained(0, Window::TIME);
-        assert_eq!(window.rows, 1);
+        assert_eq!(window.rows, Window::LEAST);
         // Answers that are long in coming, but bring all of a queue at once.
         for times in 1..=14 {
             window.drained(window.rows, Duration::from_millis(1_500));
-            assert_eq!(window.rows, 1 << times);
+            assert_eq!(window.rows, Window::LEAST << times);
         }
         // Never without end.
         for _ in 0..100 {

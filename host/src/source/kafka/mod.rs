@@ -37,7 +37,7 @@ mod queue;
 mod reader;
 mod topic;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -391,7 +391,7 @@ impl KafkaSource {
             }
         }
         // Others may have begun where this host has stood still.
-        if member.is_moved(share) {
+        if !fixed.is_empty() && member.is_moved(share) {
             return Ok(false);
         }
         member.commit(fixed.into_iter()).map(|()| true)
@@ -466,8 +466,10 @@ impl KafkaSource {
     pub fn group_offsets(&self, positions: &Positions) -> Result<Option<GroupOffsets>> {
         match (&self.held, self.reads) {
             (Some((member, share)), Reads::Sharing(_)) => {
-                let of_share = |(partition, _): &(i32, i64)| share.partitions.contains(partition);
-                member.group_offsets(share, self.offsets(positions).filter(of_share))
+                // Of partitions that this run does not read it knows old positions, if any.
+                let read: BTreeSet<i32> = self.starts.lock().iter().map(|start| start.partition).collect();
+                let is_read = |(partition, _): &(i32, i64)| read.contains(partition);
+                member.group_offsets(share, self.offsets(positions).filter(is_read))
             }
             _ => Ok(None),
         }
