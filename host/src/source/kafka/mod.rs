@@ -37,7 +37,7 @@ mod queue;
 mod reader;
 mod topic;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -117,6 +117,8 @@ pub struct KafkaSource {
     /// All of the topic's.
     partitions: Vec<i32>,
     starts: Mutex<Vec<Start>>,
+    /// Partitions moved while this run began: it reads none, and what it knows of theirs may be old.
+    reads_none: AtomicBool,
     /// In no group: asks for metadata and offsets.
     client: BaseConsumer<Context>,
     reads: Reads,
@@ -214,6 +216,7 @@ impl KafkaSource {
             until_caught_up: options.until_caught_up,
             partitions: Vec::new(),
             starts: Mutex::default(),
+            reads_none: AtomicBool::new(false),
             client,
             reads: options.reads,
             held: None,
@@ -270,10 +273,12 @@ impl KafkaSource {
             Known { is_first: committed.is_empty() && group.is_empty(), committed, group, reads: self.reads };
         let is_latest = self.settings.start == config::Start::Latest;
         if is_latest && known.is_first && !self.settle_first(&mut known)? {
+            self.reads_none.store(true, Ordering::Relaxed);
             return Ok(());
         }
         let (starts, gaps) = topic.starts(&partitions, &known, self.until_caught_up)?;
         if is_latest && !self.fix_latest(&topic, &starts, known.is_first)? {
+            self.reads_none.store(true, Ordering::Relaxed);
             return Ok(());
         }
         for Gap { partition, from, to } in &gaps {
@@ -465,11 +470,9 @@ impl KafkaSource {
     /// The group's offsets for a transaction; none when they are in no transaction.
     pub fn group_offsets(&self, positions: &Positions) -> Result<Option<GroupOffsets>> {
         match (&self.held, self.reads) {
-            (Some((member, share)), Reads::Sharing(_)) => {
-                // Of partitions that this run does not read it knows old positions, if any.
-                let read: BTreeSet<i32> = self.starts.lock().iter().map(|start| start.partition).collect();
-                let is_read = |(partition, _): &(i32, i64)| read.contains(partition);
-                member.group_offsets(share, self.offsets(positions).filter(is_read))
+            (Some((member, share)), Reads::Sharing(_)) if !self.reads_none.load(Ordering::Relaxed) => {
+                let of_share = |(partition, _): &(i32, i64)| share.partitions.contains(partition);
+                member.group_offsets(share, self.offsets(positions).filter(of_share))
             }
             _ => Ok(None),
         }
