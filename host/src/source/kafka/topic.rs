@@ -118,7 +118,9 @@ impl Topic<'_> {
         };
         topics.retain(|topic| !topic.starts_with("__"));
         topics.sort();
-        let help = match topics.len() {
+        let meant = config::nearest(self.name(), topics.iter().map(String::as_str));
+        let meant = meant.map(|meant| format!("did you mean {meant:?}? ")).unwrap_or_default();
+        let there = match topics.len() {
             0 => "there is no topic that may be seen: create it first".to_owned(),
             1..=20 => format!("there are: {}", topics.join(", ")),
             more => format!("there are {more} others, among them {}", topics[..20].join(", ")),
@@ -128,7 +130,7 @@ impl Topic<'_> {
             ErrorKind::Config,
             format!("source {:?}: there is no topic {:?} at {brokers}", self.source, self.name()),
         )
-        .help(help)
+        .help(format!("{meant}{there}"))
     }
 
     /// The topic's id; none where brokers know of no ids.
