@@ -16,8 +16,8 @@ use crate::service::{Standing, check_free, standing};
 pub(super) struct Drain {
     #[command(flatten)]
     place: PlaceArgs,
-    /// Copy the data folder to this one, which must not be there: positions, plugins, history, rejects that lie in it. On the other machine, with
-    /// the same lake: `millstream run PIPELINE.toml --set data=FOLDER --moved`.
+    /// Copy the data folder to this one, which must not be there: positions, plugins, history, rejects that lie in it. On the
+    /// other machine, with the same lake: `millstream run PIPELINE.toml --set data=FOLDER --moved`.
     #[arg(long, value_name = "FOLDER")]
     savepoint: Option<PathBuf>,
     /// As JSON, for programs.

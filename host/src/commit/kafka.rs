@@ -167,7 +167,7 @@ impl Transactions {
     /// A row that was not taken ends the transaction, and is the reason why nothing else is taken: the commit says so, when
     /// it can be known soon.
     fn refused_row(&self) -> Option<Error> {
-        let is_known = || Ok(self.producer.refused().is_some() || self.producer.in_flight_count() == 0);
+        let is_known = || Ok(self.producer.refused().is_some() || self.producer.waiting() == 0);
         flush(&self.producer, REASON, is_known).ok()?;
         self.producer.refused()
     }
@@ -253,6 +253,8 @@ impl Transactions {
             ClusterAuthorizationFailed, InvalidTransactionTimeout, TopicAuthorizationFailed,
             TransactionalIdAuthorizationFailed,
         };
+        let failed =
+            |kind, error| Error::new(kind, format!("{OWNER}: {what} at {}", self.cluster.brokers)).caused_by(error);
         let help = match error.rdkafka_error_code() {
             Some(InvalidTransactionTimeout) => {
                 "the brokers' `transaction.max.timeout.ms` is shorter: set `transaction.timeout.ms` in the `properties` of a \
@@ -264,11 +266,9 @@ impl Transactions {
                  `commit = \"log\"` at the top of the pipeline file (and `delivery = \"at_least_once\"` in each Kafka output)",
                 self.topic
             ),
-            _ => String::new(),
+            _ => return failed(ErrorKind::Unavailable, error),
         };
-        let kind = if help.is_empty() { ErrorKind::Unavailable } else { ErrorKind::Config };
-        let error = Error::new(kind, format!("{OWNER}: {what} at {}", self.cluster.brokers)).caused_by(error);
-        if help.is_empty() { error } else { error.help(help) }
+        failed(ErrorKind::Config, error).help(help)
     }
 
     fn away(&self) -> Error {
@@ -318,7 +318,7 @@ impl Steps for Transactions {
     fn flush(&self) -> Result<()> {
         let mut waiting = usize::MAX;
         while !self.producer.is_delivered()? {
-            let now = usize::try_from(self.producer.in_flight_count()).unwrap_or(0);
+            let now = self.producer.waiting();
             if now >= waiting {
                 return Err(self.away());
             }

@@ -116,9 +116,13 @@ pub fn messages(record: &CommitRecord, most_value_bytes: usize) -> Result<Vec<(S
     parts.enumerate().map(message).collect()
 }
 
+/// The host that a message of the commit topic is of, and which part of its record; none for one that is no record's.
+pub fn host_and_part(key: Option<&[u8]>) -> Option<(&str, &str)> {
+    std::str::from_utf8(key?).ok()?.rsplit_once('/')
+}
+
 fn take_part(hosts: &mut PartsOfHosts, offset: i64, key: Option<&[u8]>, value: Option<&[u8]>) -> Result<()> {
-    let host_and_part = key.and_then(|key| std::str::from_utf8(key).ok()?.rsplit_once('/'));
-    let (Some((host, part)), Some(value)) = (host_and_part, value) else { return Ok(()) };
+    let (Some((host, part)), Some(value)) = (host_and_part(key), value) else { return Ok(()) };
     let part = part.parse().map_err(|_| damaged(host, "a message's key names no part"))?;
     let end = memchr::memchr(b'\n', value).ok_or_else(|| damaged(host, "a message has no first line"))?;
     let head: Head = serde_json::from_slice(&value[..end]).map_err(|error| damaged(host, &error.to_string()))?;

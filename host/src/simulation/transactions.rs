@@ -162,7 +162,7 @@ impl MemoryCommits<'_> {
         let holder = open
             .iter()
             .filter(|message| message.offset < end)
-            .find_map(|message| message.key.rsplit_once('/'))
+            .find_map(|message| topic::host_and_part(Some(message.key.as_bytes())))
             .map(|(host, _)| host);
         let Some(host) = holder.filter(|host| *host != self.host) else { return Ok(()) };
         let id = id_of(host);

@@ -43,13 +43,12 @@ impl Transactions {
     /// that was killed in the middle of a commit would do so until its transaction times out. One that is only slow throws its
     /// epoch away and comes back. What others have behind it may be committed already.
     fn end_stuck(&self, stable_end: i64, end: i64, deadline: Instant) -> Result<()> {
-        let mut holder = None;
         if stable_end >= end {
             return Ok(());
         }
+        let mut holder = None;
         self.read(self.reader("read_uncommitted")?, (stable_end, end), deadline, &mut |_, key, _| {
-            let host = key.and_then(|key| std::str::from_utf8(key).ok()?.rsplit_once('/'));
-            holder = holder.take().or(host.map(|(host, _)| host.to_owned()));
+            holder = holder.take().or_else(|| topic::host_and_part(key).map(|(host, _)| host.to_owned()));
             Ok(())
         })?;
         let Some(host) = holder.filter(|host| *host != self.host) else { return Ok(()) };

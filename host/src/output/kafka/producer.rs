@@ -101,11 +101,15 @@ impl RowProducer {
         self.owners.lock().insert(topic.to_owned(), owner.to_owned());
     }
 
-    /// Whether all in-sync replicas have every row; fails when one was not taken. What the client has to say, and nobody took
-    /// yet, counts as a row.
+    /// The rows in its queue. What the client has to say, and nobody took yet, counts as a row.
+    pub fn waiting(&self) -> usize {
+        usize::try_from(self.client.in_flight_count()).unwrap_or(0)
+    }
+
+    /// Whether all in-sync replicas have every row; fails when one was not taken.
     pub fn is_delivered(&self) -> Result<bool> {
         // In this order: a row that is refused is noted before it leaves the queue.
-        let is_empty = self.client.in_flight_count() == 0;
+        let is_empty = self.waiting() == 0;
         self.check()?;
         match self.client.client().fatal_error() {
             // Nothing is sent any more, and nothing refused.

@@ -181,8 +181,7 @@ impl TopicQueue {
         let mut left = &mut messages[..];
         let mut window = self.producer.window.lock();
         while !left.is_empty() {
-            let full = self.waiting();
-            let count = left.len().min(window.rows.saturating_sub(full));
+            let count = left.len().min(window.rows.saturating_sub(self.producer.waiting()));
             if count > 0 {
                 let Some((first, error)) = self.put_once(&mut left[..count]) else {
                     left = &mut left[count..];
@@ -200,17 +199,12 @@ impl TopicQueue {
                     return Err(refused(bytes, KafkaError::MessageProduction(RDKafkaErrorCode::MessageSizeTooLarge)));
                 }
             }
-            let (full, began) = (self.waiting(), Instant::now());
-            let has_room = || Ok(self.producer.is_delivered()? || self.waiting() <= full / 4 * 3);
+            let (full, began) = (self.producer.waiting(), Instant::now());
+            let has_room = || Ok(self.producer.is_delivered()? || self.producer.waiting() <= full / 4 * 3);
             flush(&self.producer, Window::TIME, has_room)?;
-            window.drained(full.saturating_sub(self.waiting()), began.elapsed());
+            window.drained(full.saturating_sub(self.producer.waiting()), began.elapsed());
         }
         Ok(())
-    }
-
-    /// The rows in the queue.
-    fn waiting(&self) -> usize {
-        usize::try_from(self.producer.in_flight_count()).unwrap_or(0)
     }
 
     /// The first message that was not taken, and why: with a full queue none behind it was taken either.

@@ -1,9 +1,10 @@
 //! The messages of one partition, taken from librdkafka in batches.
 //!
-//! This is one of the host's files with unsafe code (`allow(unsafe_code)` finds them). The safe way, a poll a message, allocates an event and takes two clock readings for each message;
-//! `rd_kafka_consume_batch_queue` hands over an array of pointers (docs/performance.md has the figures side by side), and
-//! rdkafka has no safe form of it. The partition is read by `rd_kafka_consume_start_queue` into a queue of its own from the
-//! first message on; with `assign` messages could reach the client's common queue before they are split off.
+//! This is one of the host's files with unsafe code (`allow(unsafe_code)` finds them). The safe way, a poll a message,
+//! allocates an event and takes two clock readings for each message; `rd_kafka_consume_batch_queue` hands over an array of
+//! pointers (docs/performance.md has the figures side by side), and rdkafka has no safe form of it. The partition is read by
+//! `rd_kafka_consume_start_queue` into a queue of its own from the first message on; with `assign` messages could reach the
+//! client's common queue before they are split off.
 //!
 //! Why it is sound:
 //! - every pointer comes from librdkafka and is released exactly once: messages by `pop` or `drop`, the rest by `drop`;
