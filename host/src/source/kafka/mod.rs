@@ -25,11 +25,12 @@
 //! - *Records that go while the run is under way*, with `lost = "skip"`: the epoch ends, what was read is committed, and the
 //!   run begins again behind the gap.
 //! - *A topic that is made again while the run is under way* is looked for every `LOOK_EVERY`.
-//! - *`start = "latest"`* is made fast at the first join by committing the offsets it stands for.
+//! - *`start = "latest"`* is made fast at the first join by committing the offsets it stands for: see `latest`.
 
 pub(crate) mod client;
 mod group;
 mod identity;
+mod latest;
 mod member;
 mod outside;
 mod parts;
@@ -269,18 +270,15 @@ impl KafkaSource {
             None => (self.partitions.clone(), BTreeMap::new()),
         };
         let topic = Topic { source: &self.name, settings: &self.settings, client: &self.client, timeout: self.timeout };
-        let mut known =
-            Known { is_first: committed.is_empty() && group.is_empty(), committed, group, reads: self.reads };
-        let is_latest = self.settings.start == config::Start::Latest;
-        if is_latest && known.is_first && !self.settle_first(&mut known)? {
+        let mut known = Known { committed, group, reads: self.reads, from_end: false };
+        let found = match self.settings.start {
+            config::Start::Earliest => Some(topic.starts(&partitions, &known, self.until_caught_up)?),
+            config::Start::Latest => self.starts_at_latest(&topic, &partitions, &mut known)?,
+        };
+        let Some((starts, gaps)) = found else {
             self.reads_none.store(true, Ordering::Relaxed);
             return Ok(());
-        }
-        let (starts, gaps) = topic.starts(&partitions, &known, self.until_caught_up)?;
-        if is_latest && !self.fix_latest(&topic, &starts, known.is_first)? {
-            self.reads_none.store(true, Ordering::Relaxed);
-            return Ok(());
-        }
+        };
         for Gap { partition, from, to } in &gaps {
             tracing::warn!(
                 source = &*self.name,
@@ -295,36 +293,6 @@ impl KafkaSource {
         *self.gaps.lock() = gaps;
         *self.starts.lock() = starts;
         Ok(())
-    }
-
-    /// Nothing is known of the partitions of this host. Whether that is so for the whole topic is decided by one host, the one
-    /// with the first partition, for it fixes what `latest` means for all of them (`fix_latest`); the others wait for it. False:
-    /// partitions move, this run reads none.
-    fn settle_first(&self, known: &mut Known) -> Result<bool> {
-        let Some((member, share)) = self.held.as_ref().filter(|(_, share)| !share.partitions.is_empty()) else {
-            return Ok(true);
-        };
-        let is_decided_here = self.partitions.first().is_some_and(|first| share.partitions.contains(first));
-        let all = self.partitions.iter().copied().collect();
-        let deadline = Instant::now() + self.timeout;
-        loop {
-            known.group = topic::known_offsets(&member.committed(&all, self.timeout)?);
-            known.is_first = known.group.is_empty();
-            if !known.is_first || is_decided_here {
-                return Ok(true);
-            }
-            if member.is_moved(share) {
-                return Ok(false);
-            }
-            if Instant::now() >= deadline {
-                let what = format!(
-                    "source {:?}: the host with the first partition of topic {:?} has not fixed yet where `latest` is",
-                    self.name, self.topic
-                );
-                return Err(Error::new(ErrorKind::Unavailable, what));
-            }
-            drop(self.client.poll(Duration::from_millis(100)));
-        }
     }
 
     /// Refuses positions of another topic than this one.
@@ -381,25 +349,6 @@ impl KafkaSource {
     pub fn gaps(&self) -> Vec<(Partition, i64, i64)> {
         let gaps = self.gaps.lock();
         gaps.iter().map(|gap| (self.partition(gap.partition), gap.from, gap.to)).collect()
-    }
-
-    /// Makes `latest` mean the end at the first start, also for a run that stops before it read anything. The first start of all
-    /// does so for the whole topic, so that other hosts tell partitions that were there from those that are added later. False:
-    /// partitions move, this run reads none.
-    fn fix_latest(&self, topic: &Topic<'_>, starts: &[Start], is_first: bool) -> Result<bool> {
-        let Some((member, share)) = &self.held else { return Ok(true) };
-        let mut fixed: BTreeMap<i32, i64> =
-            starts.iter().filter(|start| start.is_new).map(|start| (start.partition, start.offset)).collect();
-        if is_first && !share.partitions.is_empty() {
-            for partition in self.partitions.iter().filter(|partition| !share.partitions.contains(partition)) {
-                fixed.insert(*partition, topic.bounds(*partition)?.1);
-            }
-        }
-        // Others may have begun where this host has stood still.
-        if !fixed.is_empty() && member.is_moved(share) {
-            return Ok(false);
-        }
-        member.commit(fixed.into_iter()).map(|()| true)
     }
 
     /// The partitions that the group dealt out for this run.

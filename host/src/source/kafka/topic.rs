@@ -49,8 +49,8 @@ pub(super) struct Known {
     pub group: BTreeMap<i32, i64>,
     /// Which of them counts.
     pub reads: Reads,
-    /// Whether no host knows of any partition of the topic: the first start of all.
-    pub is_first: bool,
+    /// Whether what nobody knows of begins at its end: see `latest`.
+    pub from_end: bool,
 }
 
 impl Known {
@@ -168,8 +168,7 @@ impl Topic<'_> {
                     return Err(shorter(self.source, self.name(), partition, offset, end));
                 }
                 Some(offset) => offset,
-                None if known.is_first && self.settings.start == config::Start::Latest => end,
-                // With `latest` a partition that was added after the first start: what came into it since belongs to the stream.
+                None if known.from_end => end,
                 None => first,
             };
             let end = until_caught_up.then_some(end);
