@@ -1,5 +1,6 @@
 //! What the end-to-end tests need: a real Kafka, and the binary as its user has it.
 
+pub mod delivery;
 pub mod host;
 pub mod kafka;
 pub mod lake;

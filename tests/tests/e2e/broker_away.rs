@@ -4,11 +4,12 @@
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use millstream_tests::delivery::Delivery;
 use millstream_tests::host::{Host, caught_up, succeed};
 use millstream_tests::kafka::Kafka;
 use tempfile::TempDir;
@@ -23,26 +24,16 @@ fn away() -> Duration {
 
 fn job(brokers: &str) -> TempDir {
     let folder = tempfile::tempdir().unwrap();
+    let lake = r#", max_age = "1s""#;
+    let delivery = Delivery { brokers, topic: "in", group: "away", source: "", out: "out", lake };
     let pipeline = format!(
         r#"
 name = "away"
 data = "state"
 workers = 2
 epoch = {{ interval = "200ms" }}
-
-[source.events]
-kafka   = {{ brokers = "{brokers}", topic = "in", group = "away" }}
-format  = "json"
-columns = {{ id = "int64" }}
-
-[output.topic]
-from  = "source.events"
-kafka = {{ brokers = "{brokers}", topic = "out", key = "id" }}
-
-[output.lake]
-from    = "source.events"
-parquet = {{ path = "lake", max_age = "1s" }}
-"#
+{}"#,
+        delivery.toml()
     );
     fs::write(folder.path().join("pipeline.toml"), pipeline).unwrap();
     folder
@@ -120,11 +111,16 @@ fn pass(mut from: TcpStream, mut to: TcpStream, bytes_per_second: &AtomicU64) {
     drop((from.shutdown(Shutdown::Both), to.shutdown(Shutdown::Both)));
 }
 
-#[test]
-fn a_slow_broker_slows_the_run_and_throws_nobody_out_of_the_group() {
+/// A broker behind a way that may become slow.
+fn behind_slow() -> (Kafka, Slow) {
     let mut slow = None;
     let kafka = Kafka::start_behind(|port| slow.insert(Slow::to(port)).port);
-    let slow = slow.unwrap();
+    (kafka, slow.unwrap())
+}
+
+#[test]
+fn a_slow_broker_slows_the_run_and_throws_nobody_out_of_the_group() {
+    let (kafka, slow) = behind_slow();
     kafka.create_topic("in", 2);
     kafka.create_topic("out", 1);
     let folder = job(&format!("127.0.0.1:{}", slow.port));
@@ -143,83 +139,70 @@ fn a_slow_broker_slows_the_run_and_throws_nobody_out_of_the_group() {
     holds(&kafka, folder.path(), 50_100);
 }
 
-#[test]
-fn rows_that_slow_brokers_take_longer_for_than_a_transaction_may_last_go_through() {
-    let mut slow = None;
-    let kafka = Kafka::start_behind(|port| slow.insert(Slow::to(port)).port);
-    let slow = slow.unwrap();
-    kafka.create_topic("out", 1);
+/// A pipeline in a folder of its own, from a source to the topic `out` by a slow way; rows are as long as their records.
+fn wide_job(slow: &Slow, source: &str, properties: &str) -> (TempDir, PathBuf) {
     let folder = tempfile::tempdir().unwrap();
+    let pipeline = folder.path().join("pipeline.toml");
     let brokers = format!("127.0.0.1:{}", slow.port);
-    let pipeline = format!(
+    let toml = format!(
         r#"
-name = "slow"
-data = "state"
+name = "wide"
 workers = 1
 batch = {{ rows = 100 }}
 epoch = {{ interval = "200ms" }}
 
 [source.events]
-file    = {{ path = "events.jsonl" }}
+{source}
 format  = "json"
 columns = {{ id = "int64", text = "utf8" }}
 
 [output.topic]
 from  = "source.events"
-kafka = {{ brokers = "{brokers}", topic = "out", key = "id", properties = {{ "transaction.timeout.ms" = "15000", "compression.codec" = "none" }} }}
+kafka = {{ brokers = "{brokers}", topic = "out", key = "id", properties = {{ "compression.codec" = "none"{properties} }} }}
+
+[rejects]
+file = {{ path = "rejects" }}
 "#
     );
-    let pipeline_file = folder.path().join("pipeline.toml");
-    fs::write(&pipeline_file, pipeline).unwrap();
-    // 1.5 MB at 60 KB a second: 25 s, and all of it has room in the queue.
+    fs::write(&pipeline, toml).unwrap();
+    (folder, pipeline)
+}
+
+/// Records of a kilobyte each.
+fn wide(ids: std::ops::Range<i64>) -> impl Iterator<Item = String> {
     let text = "x".repeat(1_000);
-    let rows: String = (0..1_500).map(|id| format!("{{\"id\":{id},\"text\":\"{text}\"}}\n")).collect();
-    fs::write(folder.path().join("events.jsonl"), rows).unwrap();
+    ids.map(move |id| format!("{{\"id\":{id},\"text\":\"{text}\"}}"))
+}
+
+#[test]
+fn rows_that_slow_brokers_take_longer_for_than_a_transaction_may_last_go_through() {
+    let (kafka, slow) = behind_slow();
+    kafka.create_topic("out", 1);
+    let source = r#"file = { path = "events.jsonl" }"#;
+    let (folder, pipeline) = wide_job(&slow, source, r#", "transaction.timeout.ms" = "15000""#);
+    // 1.5 MB at 60 KB a second: 25 s, and all of it has room in the queue.
+    let rows: Vec<String> = wide(0..1_500).collect();
+    fs::write(folder.path().join("events.jsonl"), rows.join("\n")).unwrap();
     slow.bytes_per_second.store(60_000, Ordering::Relaxed);
-    succeed(&mut caught_up(&pipeline_file));
+    succeed(&mut caught_up(&pipeline));
     slow.bytes_per_second.store(u64::MAX, Ordering::Relaxed);
     assert_eq!(each_once(topic_ids(&kafka, "out")), (0..1_500).collect::<Vec<_>>());
 }
 
 #[test]
 fn hosts_join_and_leave_while_their_queues_are_full() {
-    let mut slow = None;
-    let kafka = Kafka::start_behind(|port| slow.insert(Slow::to(port)).port);
-    let slow = slow.unwrap();
+    let (kafka, slow) = behind_slow();
     kafka.create_topic("in", 4);
     kafka.create_topic("out", 1);
-    let folder = tempfile::tempdir().unwrap();
-    let brokers = format!("127.0.0.1:{}", slow.port);
-    let pipeline = format!(
-        r#"
-name = "full"
-workers = 1
-batch = {{ rows = 100 }}
-epoch = {{ interval = "200ms" }}
-
-[source.events]
-kafka   = {{ brokers = "{brokers}", topic = "in", group = "full" }}
-format  = "json"
-columns = {{ id = "int64", text = "utf8" }}
-
-[output.topic]
-from  = "source.events"
-kafka = {{ brokers = "{brokers}", topic = "out", key = "id", properties = {{ "compression.codec" = "none" }} }}
-
-[rejects]
-file = {{ path = "rejects" }}
-"#
-    );
-    let pipeline_file = folder.path().join("pipeline.toml");
-    fs::write(&pipeline_file, pipeline).unwrap();
-    let text = "x".repeat(1_000);
-    kafka.produce("in", 4, (0..3_000).map(|id| format!("{{\"id\":{id},\"text\":\"{text}\"}}")));
+    let source = format!(r#"kafka = {{ brokers = "127.0.0.1:{}", topic = "in", group = "full" }}"#, slow.port);
+    let (folder, pipeline) = wide_job(&slow, &source, "");
+    kafka.produce("in", 4, wide(0..3_000));
     // 3 MB out of here at 100 KB a second and host.
     slow.bytes_per_second.store(100_000, Ordering::Relaxed);
     let data = |name: &str| format!("data={}", folder.path().join(name).display());
-    let mut first = Host::follow(&pipeline_file, &[&data("first")]);
+    let mut first = Host::follow(&pipeline, &[&data("first")]);
     first.wait_for("committed epoch=");
-    let mut second = Host::follow(&pipeline_file, &[&data("second")]);
+    let mut second = Host::follow(&pipeline, &[&data("second")]);
     first.wait_for("partitions move");
     second.wait_for("committed epoch=");
     let said = first.finish();
@@ -230,6 +213,6 @@ file = {{ path = "rejects" }}
     assert!(behind < 3_000, "there was nothing left to do");
     slow.bytes_per_second.store(u64::MAX, Ordering::Relaxed);
     second.finish();
-    succeed(caught_up(&pipeline_file).args(["--set", &data("last")]));
+    succeed(caught_up(&pipeline).args(["--set", &data("last")]));
     assert_eq!(each_once(topic_ids(&kafka, "out")), (0..3_000).collect::<Vec<_>>());
 }

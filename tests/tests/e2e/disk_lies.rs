@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use millstream::clock::{Clock, SystemClock};
+use millstream_tests::delivery::SHORT_SESSION;
 use millstream_tests::host::{Host, fail, millstream, put, succeed, text};
 use millstream_tests::kafka::Kafka;
 use millstream_tests::patience::{PATIENCE, wait_until};
@@ -277,7 +278,7 @@ workers = 2
 epoch = {{ interval = "100ms" }}
 
 [source.events]
-kafka   = {{ brokers = "{}", topic = "slow-disk", group = "slow-disk", properties = {{ "session.timeout.ms" = "2000", "heartbeat.interval.ms" = "300" }} }}
+kafka   = {{ brokers = "{}", topic = "slow-disk", group = "slow-disk"{SHORT_SESSION} }}
 format  = "json"
 columns = {{ id = "int64" }}
 

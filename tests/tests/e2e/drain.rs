@@ -6,6 +6,7 @@ use std::ops::Range;
 use std::path::Path;
 use std::process::Command;
 
+use millstream_tests::delivery::Delivery;
 use millstream_tests::host::{Host, append, caught_up, fail, millstream, succeed, text};
 use millstream_tests::kafka::Kafka;
 use millstream_tests::patience::wait_until;
@@ -49,6 +50,14 @@ fn who_starts_on_a_savepoint_goes_on_where_the_host_stood() {
     let brokers = kafka.brokers();
     kafka.create_topic("drained", PARTITIONS);
     kafka.create_topic("drained-out", 1);
+    let delivery = Delivery {
+        brokers: &brokers,
+        topic: "drained",
+        group: "drained",
+        source: "",
+        out: "drained-out",
+        lake: r#", max_age = "300ms""#,
+    };
     let pipeline = file("pipeline.toml");
     let toml = format!(
         r#"
@@ -56,20 +65,8 @@ name = "drained"
 data = "state"
 workers = 2
 epoch = {{ interval = "100ms" }}
-
-[source.events]
-kafka   = {{ brokers = "{brokers}", topic = "drained", group = "drained", start = "earliest" }}
-format  = "json"
-columns = {{ id = "int64" }}
-
-[output.topic]
-from  = "source.events"
-kafka = {{ brokers = "{brokers}", topic = "drained-out", key = "id" }}
-
-[output.lake]
-from    = "source.events"
-parquet = {{ path = "lake", max_age = "300ms" }}
-"#
+{}"#,
+        delivery.toml()
     );
     fs::write(&pipeline, toml).unwrap();
     let produce = |ids: Range<i64>| kafka.produce("drained", PARTITIONS, ids.map(|id| event(id, is_broken(id))));

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use millstream_tests::delivery::{Delivery, SHORT_SESSION};
 use millstream_tests::host::{Host, fail, millstream, succeed};
 use millstream_tests::kafka::{Kafka, send};
 use millstream_tests::lake::batches;
@@ -37,30 +38,26 @@ impl Job {
         kafka.create_topic(name, PARTITIONS);
         kafka.create_topic(&format!("{name}-out"), 2);
         let folder = tempfile::tempdir().unwrap();
-        let brokers = kafka.brokers();
+        let (brokers, out) = (kafka.brokers(), format!("{name}-out"));
+        let delivery = Delivery {
+            brokers: &brokers,
+            topic: name,
+            group: name,
+            source: SHORT_SESSION,
+            out: &out,
+            lake: r#", max_age = "700ms""#,
+        };
         let pipeline = format!(
             r#"
 name = "{name}"
 workers = 2
 epoch = {{ interval = "200ms" }}
 batch = {{ rows = 500 }}
-
-[source.events]
-kafka   = {{ brokers = "{brokers}", topic = "{name}", group = "{name}", start = "earliest", properties = {{ "session.timeout.ms" = "2000", "heartbeat.interval.ms" = "300" }} }}
-format  = "json"
-columns = {{ id = "int64" }}
-
-[output.topic]
-from  = "source.events"
-kafka = {{ brokers = "{brokers}", topic = "{name}-out", key = "id" }}
-
-[output.lake]
-from    = "source.events"
-parquet = {{ path = "lake", max_age = "700ms" }}
-
+{}
 [rejects]
 file = {{ path = "rejects" }}
-"#
+"#,
+            delivery.toml()
         );
         fs::write(folder.path().join("pipeline.toml"), pipeline).unwrap();
         let (written, stop) = (Arc::<AtomicI64>::default(), Arc::<AtomicBool>::default());

@@ -6,6 +6,7 @@ use std::fs;
 use std::ops::Range;
 use std::path::PathBuf;
 
+use millstream_tests::delivery::{Delivery, SHORT_SESSION};
 use millstream_tests::host::{Host, caught_up, fail, succeed};
 use millstream_tests::kafka::Kafka;
 use millstream_tests::patience::wait_until;
@@ -29,7 +30,9 @@ impl Job {
         let (kafka, folder) = (Kafka::shared(), tempfile::tempdir().unwrap());
         kafka.create_topic(name, PARTITIONS);
         kafka.create_topic(&format!("{name}-out"), 1);
-        let brokers = kafka.brokers();
+        let (brokers, out) = (kafka.brokers(), format!("{name}-out"));
+        let delivery =
+            Delivery { brokers: &brokers, topic: name, group: name, source: SHORT_SESSION, out: &out, lake: "" };
         let pipeline = folder.path().join("pipeline.toml");
         let toml = format!(
             r#"
@@ -37,20 +40,8 @@ name = "{name}"
 data = "state"
 workers = 2
 epoch = {{ interval = "100ms" }}
-
-[source.events]
-kafka   = {{ brokers = "{brokers}", topic = "{name}", group = "{name}", start = "earliest", properties = {{ "session.timeout.ms" = "2000", "heartbeat.interval.ms" = "300" }} }}
-format  = "json"
-columns = {{ id = "int64" }}
-
-[output.topic]
-from  = "source.events"
-kafka = {{ brokers = "{brokers}", topic = "{name}-out", key = "id" }}
-
-[output.lake]
-from    = "source.events"
-parquet = {{ path = "lake" }}
-"#
+{}"#,
+            delivery.toml()
         );
         fs::write(&pipeline, toml).unwrap();
         let job = Self { kafka, name, folder, pipeline };

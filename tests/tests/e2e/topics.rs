@@ -12,6 +12,7 @@ use std::time::Duration;
 use arrow::array::AsArray;
 use arrow::datatypes::Int64Type;
 use millstream::commit::last_commit;
+use millstream_tests::delivery::Delivery;
 use millstream_tests::host::{Host, append, caught_up, fail, millstream, succeed, text};
 use millstream_tests::kafka::{Kafka, KeyAndValue};
 use millstream_tests::lake::batches;
@@ -39,29 +40,26 @@ impl Job {
         kafka.create_topic(&format!("{name}-rejects"), 1);
         let folder = tempfile::tempdir().unwrap();
         let brokers = kafka.brokers();
+        let out = format!("{name}-out");
+        let delivery = Delivery {
+            brokers: &brokers,
+            topic: "topics-in",
+            group: name,
+            source: "",
+            out: &out,
+            lake: r#", max_age = "300ms""#,
+        };
         let pipeline = format!(
             r#"
 name = "{name}"
 workers = 2
 epoch = {{ interval = "100ms" }}
 batch = {{ rows = 500 }}
-
-[source.events]
-kafka   = {{ brokers = "{brokers}", topic = "topics-in", group = "{name}", start = "earliest" }}
-format  = "json"
-columns = {{ id = "int64" }}
-
-[output.topic]
-from  = "source.events"
-kafka = {{ brokers = "{brokers}", topic = "{name}-out", key = "id" }}
-
-[output.lake]
-from    = "source.events"
-parquet = {{ path = "lake", max_age = "300ms" }}
-
+{}
 [rejects]
 kafka = {{ brokers = "{brokers}", topic = "{name}-rejects" }}
-"#
+"#,
+            delivery.toml()
         );
         fs::write(folder.path().join("pipeline.toml"), pipeline).unwrap();
         Self { kafka, name: name.to_owned(), folder }
